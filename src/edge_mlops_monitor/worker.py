@@ -1,0 +1,92 @@
+"""One named background thread that runs `step(now)` again and again, and can always be stopped.
+
+`step` gets the monotonic time and may return the seconds until it wants to run next; otherwise it
+runs every `interval` seconds, and ticks missed while the machine slept are skipped. An exception
+in `step` is logged once per text and never ends the thread. Threads do not survive `os.fork`: in
+the child a worker is simply not running, and whoever owns it starts it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+from edge_mlops_monitor.clock import Clock
+
+logger = logging.getLogger("edge_mlops_monitor")
+
+Step = Callable[[float], "float | None"]
+
+
+class Worker:
+    """A stoppable background thread around `step(now) -> seconds until next | None`."""
+
+    def __init__(self, name: str, step: Step, interval: float, clock: Clock | None = None) -> None:
+        self.name = name
+        self.step = step
+        self.interval = interval
+        self.clock = clock or Clock()
+        self.last_error: str | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        self._stopping = False
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread is alive in this process."""
+        return self._thread is not None and self._pid == os.getpid() and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread; does nothing where it already runs."""
+        if self._pid != os.getpid():  # in a forked child the parent's primitives may be held for ever
+            self._lock, self._wake = threading.Lock(), threading.Event()
+        with self._lock:
+            if self.running:
+                return
+            self._stopping = False
+            self._wake.clear()
+            self._pid = os.getpid()
+            self._thread = threading.Thread(target=self._run, name=f"edge-monitor-{self.name}", daemon=True)
+            self._thread.start()
+
+    def wake(self) -> None:
+        """Run `step` soon."""
+        self._wake.set()
+
+    def stop(self, timeout: float | None = 5.0) -> bool:
+        """Ask the thread to end and wait up to `timeout` seconds; True once it has ended."""
+        thread = self._thread
+        self._stopping = True
+        if not self.running or thread is None:
+            return True
+        self._wake.set()
+        if thread is not threading.current_thread():
+            thread.join(timeout)
+        return not thread.is_alive()
+
+    def run_once(self, now: float | None = None) -> float | None:
+        """One guarded step, in the calling thread."""
+        try:
+            delay = self.step(self.clock.monotonic() if now is None else now)
+            self.last_error = None
+            return delay
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            if text != self.last_error:
+                logger.warning("%s: %s (will be tried again)", self.name, text, exc_info=logger.isEnabledFor(10))
+            self.last_error = text
+            return None
+
+    def _run(self) -> None:
+        due = self.clock.monotonic()
+        while not self._stopping:
+            now = self.clock.monotonic()
+            if now >= due or self._wake.is_set():
+                self._wake.clear()
+                delay = self.run_once(now)
+                due = self.clock.monotonic() + (self.interval if delay is None else delay)
+            self._wake.wait(max(0.0, min(due - self.clock.monotonic(), 3600.0)))
