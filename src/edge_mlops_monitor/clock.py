@@ -78,7 +78,9 @@ def _kernel_clock_synchronised() -> bool | None:
 class ManualClock(Clock):
     """A clock that moves only when told to: `advance` moves both clocks, `jump` the wall clock alone."""
 
-    def __init__(self, time: float = 1_700_000_000.0, boot_id: str = "boot-1", synchronised: bool = True) -> None:
+    def __init__(
+        self, time: float = 1_700_000_000.0, boot_id: str = "boot-1", synchronised: bool = True
+    ) -> None:
         super().__init__()
         self.wall, self.mono, self.boot, self.synchronised = time, 1000.0, boot_id, synchronised
 

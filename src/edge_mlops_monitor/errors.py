@@ -6,6 +6,7 @@ EdgeMonitorError
 ├── UnknownNameError     (ValueError)   no such method, sink, collector
 ├── MissingExtraError    (ImportError)  an optional dependency is not installed
 └── StoreError           (OSError)      the database on the device cannot be used
+    ├── StoreFullError                  no space is left for it
     ├── StoreCorruptError               it is damaged
     └── StoreTooNewError                a newer version of the package wrote it
 
@@ -47,6 +48,10 @@ class MissingExtraError(EdgeMonitorError, ImportError):
 
 class StoreError(EdgeMonitorError, OSError):
     """The database on the device cannot be used."""
+
+
+class StoreFullError(StoreError):
+    """The file system, or the bound on the database, leaves no space."""
 
 
 class StoreCorruptError(StoreError):

@@ -90,7 +90,9 @@ def _dict(prefix: str, value: dict[Any, Any], found: dict[str, float | str | Non
         name = prefix + (key if type(key) is str else str(key))
         kind = type(item)
         if kind is float:
-            found[name] = item if item - item == 0.0 else None  # infinities and NaN differ from themselves here
+            found[name] = (
+                item if item - item == 0.0 else None
+            )  # infinities and NaN differ from themselves here
         elif kind is str:
             found[name] = item[:MAX_CATEGORY]
         else:

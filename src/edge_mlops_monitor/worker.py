@@ -77,7 +77,9 @@ class Worker:
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             if text != self.last_error:
-                logger.warning("%s: %s (will be tried again)", self.name, text, exc_info=logger.isEnabledFor(10))
+                logger.warning(
+                    "%s: %s (will be tried again)", self.name, text, exc_info=logger.isEnabledFor(10)
+                )
             self.last_error = text
             return None
 

@@ -1,0 +1,85 @@
+"""Leases: which process samples the system, decides, and uploads.
+
+A lease names its holder by process id, start time and boot. Another process takes it over at once when
+that process is gone, or, where it cannot look (another pid namespace), when it was not renewed in time.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_mlops_monitor.store import Store
+
+ROLES = ("system", "decide", "upload")
+
+
+def acquire(store: Store, role: str, ttl: float = 60.0) -> bool:
+    """True while this process holds `role`; takes it where nobody living does."""
+    me = (os.getpid(), _started(os.getpid()), _namespace(os.getpid()), store.clock.boot_id())
+    now = store.clock.monotonic()
+    with store.transaction() as tx:
+        row = tx.sql(
+            "SELECT pid, started, namespace, boot_id, renewed FROM leases WHERE role = ?", (role,)
+        ).fetchone()
+        if row is not None and row[:4] == me:
+            if now - row[4] < ttl / 3 and now >= row[4]:
+                return True
+        elif row is not None and _alive(row, me, now, ttl):
+            return False
+        tx.sql("INSERT OR REPLACE INTO leases VALUES (?,?,?,?,?,?)", (role, *me, now))
+        return True
+
+
+def release(store: Store, role: str) -> None:
+    """Let another process have `role` at once."""
+    with store.transaction() as tx:
+        tx.sql("DELETE FROM leases WHERE role = ? AND pid = ?", (role, os.getpid()))
+
+
+def holders(store: Store) -> dict[str, int]:
+    """Role -> process id, of the leases that are held."""
+    return dict(store.query("SELECT role, pid FROM leases"))
+
+
+def _alive(
+    row: tuple[int, str, str, str, float], me: tuple[int, str, str, str], now: float, ttl: float
+) -> bool:
+    pid, started, namespace, boot_id, renewed = row
+    if boot_id != me[3]:
+        return False
+    if namespace == me[2]:
+        return _started(pid) == started
+    return 0 <= now - renewed < ttl
+
+
+def _started(pid: int) -> str:
+    """When a process began, as the kernel counts it; "" where it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        if Path("/proc/self").exists():
+            return ""
+        return _started_elsewhere(pid)
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _started_elsewhere(pid: int) -> str:
+    import psutil  # macOS has no /proc
+
+    try:
+        return str(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return ""
+
+
+@lru_cache(maxsize=2)
+def _namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""

@@ -1,0 +1,123 @@
+"""What is given up when the bound on disk is reached, and what is erased on request.
+
+Given up by value, not by age alone: first raw predictions and metrics that no sink waits for, then those
+that one still waits for, oldest first; labels, drift results and events go last. Whatever a sink waited
+for is declared as a range with a reason in an event of type `loss`, and everything is counted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edge_mlops_monitor import blocks, outbox
+from edge_mlops_monitor.blocks import SEQ_BITS, SEQ_MASK
+
+if TYPE_CHECKING:
+    from edge_mlops_monitor.store import Transaction
+
+RESERVE_BYTES = 256 << 10  # free pages in the file, and as much in its journal, for when the disk is full
+CHUNK = (
+    64  # part of the bound that is freed at a time: seldom enough to spare flash, small enough to be short
+)
+ORDER = ("predictions", "system", "actuals", "drift", "events")
+SPARE_PAGES = 96  # kept free within the bound: room for the declaration of what was given up
+
+
+def make_room(tx: Transaction, incoming: int) -> None:
+    """Free what `incoming` bytes need under the bound, and shrink a file that is above it."""
+    page_size: int = tx.sql("PRAGMA page_size").fetchone()[0]
+    limit = (tx.store.max_bytes - 2 * RESERVE_BYTES) // page_size - SPARE_PAGES
+    pages: int = tx.sql("PRAGMA page_count").fetchone()[0]
+    needed = incoming // page_size + 3
+    if pages + needed > limit and _used(tx) + needed > limit:
+        _give_up(tx, limit - needed - max(limit // CHUNK, needed))
+    if pages > limit + SPARE_PAGES:
+        tx.sql(f"PRAGMA incremental_vacuum({pages - limit})").fetchall()
+    _keep_newest(tx)
+
+
+def _used(tx: Transaction) -> int:
+    pages: int = tx.sql("PRAGMA page_count").fetchone()[0]
+    free: int = tx.sql("PRAGMA freelist_count").fetchone()[0]
+    return pages - free
+
+
+def _give_up(tx: Transaction, target_pages: int) -> None:
+    """Remove the least valuable, oldest first, until the used pages are at `target_pages`."""
+    taken: dict[tuple[str, int, str], list[int]] = {}
+    for waiting in (False, True):
+        for kind in ORDER:
+            while _used(tx) > target_pages:
+                if not (
+                    _drop_oldest(tx, kind, waiting, taken)
+                    or (waiting and outbox.drop_oldest(tx, kind, taken))
+                ):
+                    break
+    for (kind, generation, reason), numbers in taken.items():
+        declare(tx, kind, generation, numbers, reason)
+
+
+def _drop_oldest(
+    tx: Transaction, kind: str, waiting: bool, taken: dict[tuple[str, int, str], list[int]]
+) -> bool:
+    """Remove the oldest few blocks of a kind; False where there is none left of that sort."""
+    mark = tx.sealed(kind) if tx.store.has_sinks else 1 << 62
+    where = "key > ?" if waiting else "key <= ?"
+    rows = tx.sql(
+        f"SELECT key, first_seq, records FROM {kind} WHERE {where} ORDER BY key LIMIT 8", (mark,)
+    ).fetchall()
+    for key, first_seq, _ in rows:
+        if waiting:
+            numbers = taken.setdefault((kind, key >> SEQ_BITS, "storage full"), [])
+            numbers.extend(range(max(first_seq, _first_unsealed(mark, key)), (key & SEQ_MASK) + 1))
+    _delete(tx, kind, rows)
+    return bool(rows)
+
+
+def _first_unsealed(mark: int, key: int) -> int:
+    return (mark & SEQ_MASK) + 1 if mark >> SEQ_BITS == key >> SEQ_BITS else 0
+
+
+def _delete(tx: Transaction, kind: str, rows: list[Any]) -> None:
+    for key, _, records in rows:
+        tx.sql(f"DELETE FROM {kind} WHERE key = ?", (key,))
+        tx.sql("UPDATE sequences SET removed = removed + ? WHERE kind = ?", (records, kind))
+    if kind == "predictions" and rows:
+        tx.sql("DELETE FROM caller_ids WHERE key <= ?", (rows[-1][0],))
+
+
+def declare(tx: Transaction, kind: str, generation: int, numbers: list[int], reason: str) -> None:
+    """Say by an event, and count, that these sequence numbers will never arrive."""
+    tx.lost(reason, len(numbers))
+    name = tx.sql("SELECT name FROM generations WHERE number = ?", (generation,)).fetchone()[0]
+    numbers.sort()
+    spans = blocks.ranges(numbers)
+    for first, last in spans[:64]:
+        tx.event(
+            "loss",
+            "warning",
+            f"{last - first + 1} {kind} records were given up: {reason}",
+            kind=kind,
+            generation=name,
+            first_seq=first,
+            last_seq=last,
+            records=last - first + 1,
+            reason=reason,
+        )
+
+
+def _keep_newest(tx: Transaction) -> None:
+    """Honour `model_logging.buffer_size`: of what no sink waits for, keep only that many predictions."""
+    keep = tx.store.keep_predictions
+    if keep is None:
+        return
+    stored: int = tx.sql("SELECT stored - removed FROM sequences WHERE kind = 'predictions'").fetchone()[0]
+    mark = tx.sealed("predictions") if tx.store.has_sinks else 1 << 62
+    while stored > keep:
+        rows = tx.sql(
+            "SELECT key, first_seq, records FROM predictions WHERE key <= ? ORDER BY key LIMIT 1", (mark,)
+        ).fetchall()
+        if not rows or stored - rows[0][2] < keep:
+            return
+        _delete(tx, "predictions", rows)
+        stored -= rows[0][2]
