@@ -1,0 +1,112 @@
+"""Who this device is: a readable id that survives restarts, and a fingerprint that tells clones apart.
+
+Machine ids and serial numbers are confidential (machine-id(5) asks that they never leave the
+machine), so only keyed hashes of them are used. MAC addresses are not looked at: they identify
+people's hardware across programs, and change with a USB dongle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+from pathlib import Path
+
+# Keys of the hashes: they keep our ids apart from what other programs derive from the same machine.
+_ID_KEY = b"edge-mlops-monitor device id v1"
+_FINGERPRINT_KEY = b"edge-mlops-monitor hardware v1"
+_VALID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_MACHINE_ID = ("etc/machine-id", "var/lib/dbus/machine-id")
+_SERIAL = ("proc/device-tree/serial-number", "sys/firmware/devicetree/base/serial-number")
+_BOARD = (
+    "proc/device-tree/model",
+    "sys/class/dmi/id/product_name",
+    "sys/class/dmi/id/board_name",
+)
+_CPU_FIELDS = ("model name", "Hardware", "Serial", "CPU implementer", "CPU part", "CPU architecture")
+
+
+def check_device_id(text: str) -> str:
+    """The device id itself where it is valid; otherwise ValueError in one sentence.
+
+    >>> check_device_id("pi-7")
+    'pi-7'
+    >>> check_device_id("pi 7")
+    Traceback (most recent call last):
+    ValueError: device_id 'pi 7' is not valid; use 1 to 64 letters, digits, '.', '_' or '-'
+    """
+    if not _VALID.match(text):
+        short = text if len(text) <= 70 else f"{text[:67]}..."
+        raise ValueError(
+            f"device_id {ascii(short)} is not valid; use 1 to 64 letters, digits, '.', '_' or '-'"
+        )
+    return text
+
+
+def default_device_id(root: str | os.PathLike[str] = "/") -> str | None:
+    """Host name and eight hex digits of a keyed hash of the machine; None where the machine has no identity.
+
+    A caller that gets None makes a random id and stores it (see `random_device_id`).
+    """
+    machine = _machine(Path(root))
+    if not machine:
+        return None
+    return f"{_host(Path(root))}-{_hash(machine, _ID_KEY, 4)}"
+
+
+def random_device_id(root: str | os.PathLike[str] = "/") -> str:
+    """An id for a machine without an identity of its own; to be stored by whoever asks for it."""
+    return f"{_host(Path(root))}-{os.urandom(4).hex()}"
+
+
+def hardware_fingerprint(root: str | os.PathLike[str] = "/") -> str:
+    """32 hex digits that differ between machines: machine id, serial number, board and CPU, hashed with a key.
+
+    A copied disk keeps the machine id but meets another board or serial number, so the
+    fingerprint changes where the id alone would not.
+    """
+    base = Path(root)
+    parts = [_first(base, _MACHINE_ID), _first(base, _SERIAL), _first(base, _BOARD), _cpu(base)]
+    return _hash("\n".join(parts), _FINGERPRINT_KEY, 16)
+
+
+def _machine(root: Path) -> str:
+    """The machine id; the board's serial number where there is none yet or only a placeholder."""
+    machine_id = _first(root, _MACHINE_ID)
+    if re.fullmatch(r"[0-9a-f]{32}", machine_id) and machine_id.strip("0"):
+        return machine_id
+    return _first(root, _SERIAL)
+
+
+def _first(root: Path, places: tuple[str, ...]) -> str:
+    """The text of the first of these files that says something."""
+    for place in places:
+        try:
+            text = (root / place).read_bytes()[:4096].replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        except OSError:
+            continue
+        if text:
+            return text
+    return ""
+
+
+def _cpu(root: Path) -> str:
+    """What /proc/cpuinfo says about model and serial; not the frequencies, which change."""
+    try:
+        text = (root / "proc/cpuinfo").read_bytes()[: 1 << 20].decode("utf-8", "replace")
+    except OSError:
+        return ""
+    pairs = (line.partition(":") for line in text.splitlines())
+    return "\n".join(sorted({f"{k.strip()}={v.strip()}" for k, _, v in pairs if k.strip() in _CPU_FIELDS}))
+
+
+def _host(root: Path) -> str:
+    """The host name without its domain, cleaned, and cut so that the id stays within 64 characters."""
+    name = _first(root, ("etc/hostname",)) if root != Path("/") else socket.gethostname()
+    cleaned = re.sub(r"[^A-Za-z0-9_-]+", "-", name.split(".")[0]).strip("-")[:55].rstrip("-")
+    return cleaned or "device"
+
+
+def _hash(text: str, key: bytes, size: int) -> str:
+    return hashlib.blake2b(text.encode(), key=key, digest_size=size).hexdigest()
