@@ -13,15 +13,17 @@ from typing import Any
 
 import msgspec
 
-from edge_mlops_monitor.records import KINDS, Prediction, Record
+from edge_mlops_monitor.records import KINDS, Record
 
 SEQ_BITS = 40  # sequence numbers have 12 digits, and 10**12 < 2**40
 SEQ_MASK = (1 << SEQ_BITS) - 1
 
 _encode = msgspec.msgpack.Encoder(enc_hook=str).encode
-_decode = msgspec.msgpack.Decoder().decode
+_decode = msgspec.msgpack.Decoder(list[list[Any]]).decode
+NIL = 0xC0  # MessagePack
 
 ENVELOPE = Record.__struct_fields__
+# What a row holds, in order: of predictions the id first, since it is what a block is searched for.
 _FIELDS = {
     kind: ("ts", *(name for name in cls.__struct_fields__ if name not in ENVELOPE))
     for kind, cls in KINDS.items()
@@ -52,50 +54,19 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
     def records(self) -> list[Record]:
         """The records, oldest first, complete with the fields of the row."""
-        contents = _decode(self.payload)
-        if self.kind == "predictions":
-            return list(self._predictions(*contents))
-        rows, seqs = contents
+        seqs, rows = split_payload(self.payload)
+        numbers = msgspec.msgpack.decode(seqs) or count(self.first_seq)
         cls, fields = KINDS[self.kind], _FIELDS[self.kind]
-        shared = self._shared()
-        return [
-            cls(seq=seq, **shared, **dict(zip(fields, row, strict=False)))
-            for seq, row in zip(seqs or count(self.first_seq), rows, strict=False)
-        ]
-
-    def _shared(self) -> dict[str, Any]:
-        return {
+        shared: dict[str, Any] = {
             "generation": self.generation,
             "boot_id": self.boot_id,
             "device_id": self.device_id,
             "clock_synced": self.synced,
         }
-
-    def _predictions(
-        self, contexts: list[list[Any]], rows: list[list[Any]], seqs: list[int] | None
-    ) -> Iterable[Prediction]:
-        generation, boot_id, device_id, synced = self.generation, self.boot_id, self.device_id, self.synced
-        session = self.session
-        for seq, row in zip(seqs or count(self.first_seq), rows, strict=False):
-            id, ts, context, (inputs, outputs), latency, error = row
-            model, version, source, tags = contexts[context]
-            yield Prediction(
-                ts=ts,
-                seq=seq,
-                generation=generation,
-                boot_id=boot_id,
-                clock_synced=synced,
-                device_id=device_id,
-                id=id if type(id) is str else f"{session}-{id}",
-                model=model,
-                model_version=version,
-                source=source,
-                inputs=inputs,
-                outputs=outputs,
-                latency_seconds=latency,
-                error=error,
-                tags=tags,
-            )
+        return [
+            cls(seq=seq, **shared, **dict(zip(fields, row, strict=False)))
+            for seq, row in zip(numbers, _decode(rows), strict=False)
+        ]
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,58 +89,22 @@ def pack(kind: str, records: Sequence[Record], seqs: list[int] | None = None) ->
     >>> pack("actuals", [Actual(ts=5.0, prediction_id="a", actual=1)]).count
     1
     """
-    if kind == "predictions":
-        return _pack_whole_predictions(records, seqs)  # type: ignore[arg-type]  # the kind says so
     times = [record.ts for record in records]
-    payload = _encode((list(map(_GETTERS[kind], records)), seqs))
-    return Packed(payload=payload, count=len(records), first_ts=min(times), last_ts=max(times))
+    rows = [_encode(row) for row in map(_GETTERS[kind], records)]
+    return Packed(payload=join(rows, seqs), count=len(rows), first_ts=min(times), last_ts=max(times))
 
 
-def pack_predictions(
-    contexts: Sequence[tuple[Any, ...]],
-    rows: Sequence[tuple[Any, ...]],
-    *,
-    session: str | None,
-    first_n: int | None,
-    last_n: int | None,
-    caller_ids: tuple[str, ...] = (),
-    seqs: list[int] | None = None,
-) -> Packed:
-    """Pack rows `(id or number, ts, context, [inputs, outputs], latency, error)` as the writer holds them.
-
-    `contexts` are `(model, model_version, source, tags)`, to which the rows point; the pair of
-    inputs and outputs may be `msgspec.Raw`, so that it is not encoded a second time.
-    """
-    times = [row[1] for row in rows]
-    return Packed(
-        payload=_encode((contexts, rows, seqs)),
-        count=len(rows),
-        first_ts=min(times),
-        last_ts=max(times),
-        session=session,
-        first_n=first_n,
-        last_n=last_n,
-        caller_ids=caller_ids,
-    )
+def join(rows: Sequence[bytes], seqs: list[int] | None = None) -> bytes:
+    """The payload made of rows that are encoded already: their numbers (nil: contiguous), then an array of them."""
+    return b"".join((_encode(seqs), b"\xdd", len(rows).to_bytes(4, "big"), *rows))
 
 
-def _pack_whole_predictions(records: Sequence[Prediction], seqs: list[int] | None) -> Packed:
-    contexts: dict[bytes, int] = {}
-    rows = []
-    for record in records:
-        context = _encode((record.model, record.model_version, record.source, record.tags))
-        index = contexts.setdefault(context, len(contexts))
-        pair = (record.inputs, record.outputs)
-        rows.append((record.id, record.ts, index, pair, record.latency_seconds, record.error))
-    return pack_predictions(
-        [msgspec.Raw(context) for context in contexts],  # type: ignore[misc]  # Raw stands for the tuple
-        rows,
-        session=None,
-        first_n=None,
-        last_n=None,
-        caller_ids=tuple(record.id for record in records),
-        seqs=seqs,
-    )
+def split_payload(payload: bytes) -> tuple[bytes, bytes]:
+    """The numbers and the array of rows, both still encoded."""
+    if payload[0] == NIL:
+        return payload[:1], payload[1:]
+    numbers = msgspec.msgpack.Decoder(tuple[msgspec.Raw, msgspec.Raw]).decode(b"\x92" + payload)
+    return bytes(numbers[0]), bytes(numbers[1])
 
 
 def split_id(prediction_id: str) -> tuple[str, int] | None:

@@ -3,8 +3,8 @@
 The device, `reference build` and `replay` all use it, so a name means the same everywhere. A feature is a
 float, a string (a category) or None (missing: absent, None, NaN or infinite).
 
->>> features({"box": {"width": 3, "tags": [1, 2]}, "colour": "red"}, 0.5)
-{'inputs.box.width': 3.0, 'inputs.box.tags[0]': 1.0, 'inputs.box.tags[1]': 2.0, 'inputs.colour': 'red', 'outputs.value': 0.5}
+>>> features({"box": {"size": [3, 4]}, "colour": "red"}, 0.5)
+{'inputs.box.size[0]': 3.0, 'inputs.box.size[1]': 4.0, 'inputs.colour': 'red', 'outputs.value': 0.5}
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def features(inputs: Any, outputs: Any) -> dict[str, float | str | None]:
 
     Dicts are flattened with dots, sequences of up to 64 elements become `name[0]`, `name[1]`, ..., longer
     ones of numbers a summary (`name.mean`, `name.sd`, `name.min`, `name.max`, `name.zeros`,
-    `name.nonfinite`), a bare scalar is `value`. What is neither number nor string (bytes, objects) has no feature.
+    `name.nonfinite`). What has no name, a bare scalar or sequence, is called `value`. What is neither
+    number nor string (bytes, objects) has no feature.
     """
     found: dict[str, float | str | None] = {}
     for side, value in (("inputs", inputs), ("outputs", outputs)):
@@ -35,8 +36,6 @@ def features(inputs: Any, outputs: Any) -> dict[str, float | str | None]:
             continue
         if isinstance(value, dict):
             _dict(f"{side}.", value, found, 0)
-        elif isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
-            _value(side, value, found, 0)
         else:
             _value(f"{side}.value", value, found, 0)
     return found

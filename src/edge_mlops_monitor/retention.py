@@ -15,6 +15,7 @@ from edge_mlops_monitor.blocks import SEQ_BITS, SEQ_MASK
 if TYPE_CHECKING:
     from edge_mlops_monitor.store import Transaction
 
+PAGE_SIZE = 4096
 RESERVE_BYTES = 256 << 10  # free pages in the file, and as much in its journal, for when the disk is full
 CHUNK = (
     64  # part of the bound that is freed at a time: seldom enough to spare flash, small enough to be short
@@ -25,15 +26,18 @@ SPARE_PAGES = 96  # kept free within the bound: room for the declaration of what
 
 def make_room(tx: Transaction, incoming: int) -> None:
     """Free what `incoming` bytes need under the bound, and shrink a file that is above it."""
-    page_size: int = tx.sql("PRAGMA page_size").fetchone()[0]
-    limit = (tx.store.max_bytes - 2 * RESERVE_BYTES) // page_size - SPARE_PAGES
-    pages: int = tx.sql("PRAGMA page_count").fetchone()[0]
-    needed = incoming // page_size + 3
-    if pages + needed > limit and _used(tx) + needed > limit:
-        _give_up(tx, limit - needed - max(limit // CHUNK, needed))
-    if pages > limit + SPARE_PAGES:
-        tx.sql(f"PRAGMA incremental_vacuum({pages - limit})").fetchall()
-    _keep_newest(tx)
+    needed = incoming // PAGE_SIZE + 3
+    if tx.room < needed:
+        limit = (tx.store.max_bytes - 2 * RESERVE_BYTES) // PAGE_SIZE - SPARE_PAGES
+        if _used(tx) + needed > limit:
+            tx.write_sequences()
+            _give_up(tx, limit - needed - max(limit // CHUNK, needed))
+        pages: int = tx.sql("PRAGMA page_count").fetchone()[0]
+        if pages > limit + SPARE_PAGES:
+            tx.sql(f"PRAGMA incremental_vacuum({pages - limit})").fetchall()
+        _keep_newest(tx)
+        tx.room = limit - _used(tx)
+    tx.room -= needed
 
 
 def _used(tx: Transaction) -> int:

@@ -11,6 +11,7 @@ A connection is never carried over `os.fork`: a child opens its own.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sqlite3
@@ -25,9 +26,10 @@ from edge_mlops_monitor.blocks import SEQ_BITS, SEQ_MASK, Block, Packed
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.errors import StoreCorruptError, StoreError, StoreFullError
 from edge_mlops_monitor.records import Event, Record
-from edge_mlops_monitor.retention import RESERVE_BYTES, make_room
+from edge_mlops_monitor.retention import PAGE_SIZE, RESERVE_BYTES, make_room
 
-PAGE_SIZE = 4096
+logger = logging.getLogger("edge_mlops_monitor")
+
 BUSY_SECONDS = 10.0
 
 _BLOCK_COLUMNS = "b.key, g.name, g.boot_id, g.device_id, b.first_seq, b.records, b.session, b.first_ts, b.last_ts, b.synced, b.payload"
@@ -46,6 +48,8 @@ class Transaction:
         self.generation_number: int = row[0] if row else 0
         self.generation: str = row[1] if row else ""
         self.device_id: str = row[2] if row else ""
+        self.room = 0  # pages known to be free under the bound
+        self._appended: dict[str, tuple[int, int]] = {}  # kind -> last number, records appended
 
     def append(self, kind: str, records: Sequence[Record]) -> tuple[int, int]:
         """Store records (their `ts` is kept, the rest of the envelope is the store's); their sequence range."""
@@ -54,30 +58,40 @@ class Transaction:
     def append_block(self, kind: str, packed: Packed) -> tuple[int, int]:
         """Store a packed block, making room first where the bound on disk asks for it."""
         make_room(self, len(packed.payload))
-        last: int = self.sql("SELECT last_seq FROM sequences WHERE kind = ?", (kind,)).fetchone()[0]
-        first_seq, last_seq = last + 1, last + packed.count
-        key = self.generation_number << SEQ_BITS | last_seq
-        synced = self.store.clock.is_synchronised()
-        self.sql(
-            f"INSERT INTO {kind} VALUES (?,?,?,?,?,?,?,?,?,?)",
-            (
-                key,
-                first_seq,
-                packed.count,
-                packed.session,
-                packed.first_n,
-                packed.last_n,
-                packed.first_ts,
-                packed.last_ts,
-                None if synced is None else int(synced),
-                packed.payload,
-            ),
+        first_seq = self._last_seq(kind) + 1
+        last_seq = first_seq + packed.count - 1
+        row = (
+            self.generation_number << SEQ_BITS | last_seq,
+            first_seq,
+            packed.count,
+            packed.session,
+            packed.first_n,
+            packed.last_n,
+            packed.first_ts,
+            packed.last_ts,
+            self._synchronised(),
+            packed.payload,
         )
-        self.sql(
-            "UPDATE sequences SET last_seq = ?, stored = stored + ? WHERE kind = ?",
-            (last_seq, packed.count, kind),
-        )
+        self.sql(f"INSERT INTO {kind} VALUES (?,?,?,?,?,?,?,?,?,?)", row)
+        self._appended[kind] = (last_seq, self._appended[kind][1] + packed.count)
         return first_seq, last_seq
+
+    def write_sequences(self) -> None:
+        """Write down the last numbers given; called before the commit, once for all that was appended."""
+        for kind, (last_seq, count) in self._appended.items():
+            sql = "UPDATE sequences SET last_seq = ?, stored = stored + ? WHERE kind = ?"
+            self.sql(sql, (last_seq, count, kind))
+        self._appended.clear()
+
+    def _last_seq(self, kind: str) -> int:
+        if kind not in self._appended:
+            row = self.sql("SELECT last_seq FROM sequences WHERE kind = ?", (kind,)).fetchone()
+            self._appended[kind] = (row[0], 0)
+        return self._appended[kind][0]
+
+    def _synchronised(self) -> int | None:
+        synced = self.store.clock.is_synchronised()
+        return None if synced is None else int(synced)
 
     def event(self, type: str, severity: str, message: str, **data: Any) -> Event:
         """Store one event, now."""
@@ -120,6 +134,7 @@ class Transaction:
 
     def begin_generation(self, reason: str, device_id: str | None = None) -> str:
         """Start counting from 1 under a new name; the first event names the previous one and its last numbers."""
+        self.write_sequences()
         previous = self.generation
         last = dict(self.sql("SELECT kind, last_seq FROM sequences WHERE last_seq > 0"))
         self.generation_number += 1
@@ -187,6 +202,8 @@ class Store:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
+        self._file = b""
+        self._damaged = False
         self.device_id = self.generation = ""
         with self._connected():
             pass
@@ -199,6 +216,7 @@ class Store:
             try:
                 tx = Transaction(self, connection)
                 yield tx
+                tx.write_sequences()
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -327,9 +345,49 @@ class Store:
                     self._connection = self._open()
                 yield self._connection
             except sqlite3.Error as error:
-                raise _explained(error, self.path) from error
+                explained = _explained(error, self.path)
+                if isinstance(explained, StoreCorruptError):
+                    self._condemn()
+                raise explained from error
+
+    def _condemn(self) -> None:
+        """After damage was met: set the file aside at the next use, if it is still the one that was open."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+            if self._create and self._file == self._identity():
+                self._damaged = True
+
+    def _identity(self) -> bytes:
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return b""
+        return f"{stat.st_dev}:{stat.st_ino}".encode()
 
     def _open(self) -> sqlite3.Connection:
+        try:
+            damaged, self._damaged = self._damaged, False
+            return self._open_file(self._set_aside("damaged") if damaged else "")
+        except (sqlite3.DatabaseError, StoreCorruptError) as error:
+            if not self._create or not _is_damage(error):
+                raise
+            return self._open_file(self._set_aside("damaged"))
+
+    def _set_aside(self, why: str) -> str:
+        """Move a database that cannot be read out of the way; what is said of it in the first event."""
+        aside = self.path.with_name(
+            f"{self.path.name}.{why}"
+        )  # one at most of each sort, so that it is bounded
+        for end in ("", "-journal"):
+            with suppress(OSError):
+                os.replace(f"{self.path}{end}", f"{aside}{end}")
+        logger.warning(
+            "the database %s is %s; it was moved to %s and a fresh one begun", self.path, why, aside
+        )
+        return f"database {why}, moved to {aside.name}"
+
+    def _open_file(self, reason: str) -> sqlite3.Connection:
         exists = self.path.exists() and self.path.stat().st_size > 0
         if not exists and not self._create:
             raise StoreError(
@@ -345,10 +403,13 @@ class Store:
             check_same_thread=False,
         )
         try:
+            if exists and _is_of_version_0_1(connection) and self._create:
+                connection.close()
+                return self._open_file(self._set_aside("v0.1"))
             _configure(connection, fresh=not exists, max_bytes=self.max_bytes)
             self._pid = os.getpid()
             if self._create:
-                self._prepare(connection)
+                self._prepare(connection, reason)
             self._read_names(connection)
         except BaseException:
             connection.close()
@@ -366,18 +427,17 @@ class Store:
                 "set storage.sqlite_path to a folder this user may write to"
             ) from error
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
+    def _prepare(self, connection: sqlite3.Connection, reason: str) -> None:
         """Migrate, and begin a generation where this boot, this file or this device has none yet."""
-        stat = self.path.stat()
-        file = f"{stat.st_dev}:{stat.st_ino}".encode()
+        file = self._file = self._identity()
         connection.execute("BEGIN IMMEDIATE")
         schema.migrate(connection)
-        self._connection = connection
         tx = Transaction(self, connection)
-        reason = self._reason_for_generation(tx, file)
+        reason = reason or self._reason_for_generation(tx, file)
         if reason:
             tx.put("file", file)
             tx.begin_generation(reason, self._wanted_id or None)
+            tx.write_sequences()
         connection.execute("COMMIT")
 
     def _reason_for_generation(self, tx: Transaction, file: bytes) -> str:
@@ -409,9 +469,7 @@ def _configure(connection: sqlite3.Connection, *, fresh: bool, max_bytes: int) -
         execute("PRAGMA auto_vacuum = INCREMENTAL")
         execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
     elif execute("PRAGMA application_id").fetchone()[0] != schema.APPLICATION_ID:
-        raise StoreError(
-            "the file is a database of another program, or of version 0.1; set storage.sqlite_path to a new file"
-        )
+        raise StoreError("the file is a database of another program; set storage.sqlite_path to a new file")
     execute("PRAGMA journal_mode = PERSIST")
     execute(f"PRAGMA journal_size_limit = {4 * RESERVE_BYTES}")
     execute("PRAGMA synchronous = FULL")
@@ -420,6 +478,17 @@ def _configure(connection: sqlite3.Connection, *, fresh: bool, max_bytes: int) -
     execute(f"PRAGMA max_page_count = {max(pages, (max_bytes - 2 * RESERVE_BYTES) // page_size, 64)}")
     if fresh:
         _reserve(connection)
+
+
+def _is_of_version_0_1(connection: sqlite3.Connection) -> bool:
+    sql = "SELECT count(*) FROM sqlite_master WHERE name IN ('model_inputs', 'model_outputs', 'telemetry_batches')"
+    return bool(connection.execute(sql).fetchone()[0])
+
+
+def _is_damage(error: Exception) -> bool:
+    return (
+        isinstance(_explained(error, Path()), StoreCorruptError) if isinstance(error, sqlite3.Error) else True
+    )
 
 
 def _reserve(connection: sqlite3.Connection) -> None:
