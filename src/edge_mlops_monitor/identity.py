@@ -38,9 +38,7 @@ def check_device_id(text: str) -> str:
     """
     if not _VALID.match(text):
         short = text if len(text) <= 70 else f"{text[:67]}..."
-        raise ValueError(
-            f"device_id {ascii(short)} is not valid; use 1 to 64 letters, digits, '.', '_' or '-'"
-        )
+        raise ValueError(f"device_id {short!a} is not valid; use 1 to 64 letters, digits, '.', '_' or '-'")
     return text
 
 
@@ -61,7 +59,7 @@ def random_device_id(root: str | os.PathLike[str] = "/") -> str:
 
 
 def hardware_fingerprint(root: str | os.PathLike[str] = "/") -> str:
-    """32 hex digits that differ between machines: machine id, serial number, board and CPU, hashed with a key.
+    """32 hex digits that differ between machines: a keyed hash of machine id, serial, board and CPU.
 
     A copied disk keeps the machine id but meets another board or serial number, so the
     fingerprint changes where the id alone would not.

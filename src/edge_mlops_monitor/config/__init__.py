@@ -47,7 +47,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     (2.0, 5)
     >>> Config.from_dict({"system": {"sampling_intervall_seconds": 2}})
     Traceback (most recent call last):
-    edge_mlops_monitor.errors.ConfigError: unknown key 'sampling_intervall_seconds' in system; did you mean ...
+    edge_mlops_monitor.errors.ConfigError: unknown key 'sampling_intervall_seconds' in system; did you ...
     """
 
     enabled: bool = True

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_mlops_monitor.config.checking import convert, declared, shown, unknown
+from edge_mlops_monitor.config.checking import convert, declared, is_text, shown, unknown
 from edge_mlops_monitor.config.effects import sink_of_storage
 from edge_mlops_monitor.config.reading import INIT, state_directory
 from edge_mlops_monitor.config.sections import Section, Storage
@@ -44,7 +44,7 @@ class Builder:
             return {}
         for key in document:
             if key not in self.top:
-                self.mistakes.append(unknown(str_key(key), "", self.sections, list(self.top)))
+                self._mistake(str_key(key), unknown(str_key(key), "", self.sections, list(self.top)))
         values: dict[str, Any] = {name: self._section(name, document.get(name)) for name in self.sections}
         values["enabled"] = self._enabled(document.get("enabled"))
         values["device_id"] = self._device_id(document.get("device_id"))
@@ -64,7 +64,7 @@ class Builder:
         values: dict[str, Any] = {}
         for key in content:
             if key not in cls.__struct_fields__:
-                self.mistakes.append(unknown(str_key(key), name, self.sections, list(self.top)))
+                self._unknown(name, str_key(key))
         for key, annotation in declared(cls).items():
             default = getattr(defaults, key)
             values[key] = self._value(f"{name}.{key}", content.get(key), annotation, default)
@@ -85,8 +85,11 @@ class Builder:
             return self._absolute(found, is_default=value is None)
         return found
 
+    def _unknown(self, section: str, key: str) -> None:
+        self._mistake(f"{section}.{key}", unknown(key, section, self.sections, list(self.top)))
+
     def _mistake(self, dotted: str, sentence: str) -> None:
-        origin = self.origins.get(dotted)
+        origin = next((self.origins[key] for key in self.origins if f"{key}.".startswith(f"{dotted}.")), None)
         self.mistakes.append(f"{sentence} (from {origin})" if origin else sentence)
 
     def _absolute(self, path: str, is_default: bool = False) -> str:
@@ -174,9 +177,7 @@ class Builder:
     def _names_apart(self, storage: Storage, sinks: dict[str, Any]) -> None:
         for name in sink_of_storage(storage):
             if name in sinks:
-                self.mistakes.append(
-                    f"storage is already the sink '{name}'; give sinks.{name} another name or remove it from storage"
-                )
+                self.mistakes.append(f"storage is already the sink '{name}'; give sinks.{name} another name")
 
 
 def str_key(key: Any) -> str:
@@ -188,7 +189,7 @@ def _plain(value: Any, depth: int) -> bool:
     if value is None or isinstance(value, (bool, int, float)):
         return True
     if isinstance(value, str):
-        return "\0" not in value and value.isprintable() or value.isascii()
+        return is_text(value)
     if depth == 0:
         return False
     if isinstance(value, Mapping):

@@ -25,7 +25,9 @@ def declared(section: type[msgspec.Struct]) -> dict[str, Any]:
 
 def convert(value: Any, annotation: Any, key: str, default: Any) -> Any:
     """`value` as the type that the key asks for; raises ValueError with the sentence for the user."""
-    value = _tolerated(value, annotation, key)
+    value = _tolerated(value, key)
+    if not all(map(is_text, _texts(value))):
+        raise ValueError(f"{key} holds a character that no text may hold; remove it")
     try:
         if isinstance(value, float) and not math.isfinite(value):
             raise msgspec.ValidationError
@@ -34,7 +36,17 @@ def convert(value: Any, annotation: Any, key: str, default: Any) -> Any:
         raise ValueError(_sentence(value, annotation, key, default)) from None
 
 
-def _tolerated(value: Any, annotation: Any, key: str) -> Any:
+def is_text(value: str) -> bool:
+    """Whether a text can be written as UTF-8 and handed to the system (which ends texts at NUL)."""
+    return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
+
+
+def _texts(value: Any) -> list[str]:
+    texts = [*value, *value.values()] if isinstance(value, dict) else [value]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def _tolerated(value: Any, key: str) -> Any:
     """What means the same is taken: 100.0 for 100, `warn` for WARNING."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)

@@ -28,7 +28,7 @@ def idle_keys(config: Config) -> Iterator[tuple[str, str]]:
     """Pairs of dotted key and why it changes nothing in this config, set or not."""
     if not config.enabled:
         yield from (
-            (f"{name}.{key}", "enabled is false") for name in config.keys() for key in _keys_in(config[name])
+            (f"{name}.{key}", "enabled is false") for name in config for key in _keys_in(config[name])
         )
         return
     yield from _idle_storage(config.storage)
@@ -68,7 +68,7 @@ def _idle_logging(config: Config) -> Iterator[tuple[str, str]]:
 
 def _idle_telemetry(config: Config) -> Iterator[tuple[str, str]]:
     if not config.effective_sinks():
-        for key in config.telemetry.keys():
+        for key in config.telemetry:
             yield f"telemetry.{key}", "nothing is uploaded, because storage.type is sqlite and sinks is empty"
     elif config.telemetry.retry_base_delay_seconds > config.telemetry.retry_max_delay_seconds:
         yield (

@@ -42,7 +42,9 @@ def read_file(path: Path) -> dict[Any, Any]:
     if found is None:
         return {}
     if not isinstance(found, dict):
-        kind = {list: "a list", str: "a text"}.get(type(found), "a single value")
+        kind = (
+            "a list" if isinstance(found, list) else "a text" if isinstance(found, str) else "a single value"
+        )
         raise ConfigError(f"the file holds {kind}, not a mapping of sections; {INIT}", where)
     return found
 
@@ -119,7 +121,7 @@ def _lay(document: dict[str, Any], parts: list[str], value: Any) -> None:
 
 
 def state_directory(environ: Mapping[str, str] | None = None) -> Path:
-    """Where the database lives without a config file: `$STATE_DIRECTORY` (systemd), else the XDG state folder.
+    """Where the database lives without a config file: `$STATE_DIRECTORY` (systemd), else the XDG folder.
 
     >>> state_directory({"STATE_DIRECTORY": "/var/lib/edge-mlops-monitor"}).as_posix()
     '/var/lib/edge-mlops-monitor'

@@ -82,7 +82,7 @@ class System(Section, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=1_000_000,
-            description="Bound of everything that waits in memory, in MB; what exceeds it is dropped and counted.",
+            description="Bound of all that waits in memory, in MB; what is over it is dropped and counted.",
         ),
     ] = 50
 
@@ -120,7 +120,7 @@ class ModelLogging(Section, frozen=True, kw_only=True):
         Meta(
             ge=0.01,
             le=3600,
-            description="Seconds until what was logged is on stable storage; a power cut loses at most as much.",
+            description="Seconds until what was logged is on stable storage: what a power cut can cost.",
         ),
     ] = 5
     buffer_size: Annotated[
@@ -177,7 +177,7 @@ class DriftDetection(Section, frozen=True, kw_only=True):
         Meta(
             gt=0,
             le=100_000,
-            description="How often a healthy device may raise a false alarm, all features and checks together.",
+            description="False alarms that a healthy device may raise, all features and checks together.",
         ),
     ] = 1
     average_run_length: Annotated[
@@ -201,7 +201,7 @@ class DriftDetection(Section, frozen=True, kw_only=True):
     reference_data_path: Annotated[
         str,
         Meta(
-            description="Reference made by `reference build`, or the JSON of 0.1.1 ({feature: [value, ...]}); "
+            description="A file made by `reference build`, or the JSON of 0.1.1 ({feature: [value, ...]}); "
             "empty: learned on the device."
         ),
     ] = ""
@@ -267,7 +267,7 @@ class Storage(Section, frozen=True, kw_only=True):
     type: Annotated[
         Literal["sqlite", "s3", "file"],
         Meta(
-            description="sqlite keeps everything on the device; s3 uploads to bucket, file to the folder path. "
+            description="sqlite keeps all on the device; s3 uploads to bucket, file to the folder path. "
             "A bucket without a type means s3."
         ),
     ] = "sqlite"
@@ -293,7 +293,7 @@ class Storage(Section, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=10_000_000,
-            description="Bound of the database on disk, in MB; the oldest goes first, and is declared where no "
-            "sink had it.",
+            description="Bound of the database on disk, in MB; the oldest goes first, and is declared where "
+            "no sink had it.",
         ),
     ] = 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from typing import Any
 
@@ -83,3 +84,19 @@ def _table(name: str, cls: type[Section]) -> str:
         meaning = description(annotation).replace("|", "\\|")
         lines.append(f"| `{key}` | {spelled} | {allowed(annotation)} | {meaning} |")
     return "\n".join(lines) + "\n"
+
+
+def document(text: str) -> str:
+    """The text of docs/configuration.md with its tables as the sections have them now."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{reference_tables()}\n{END}{after}"
+
+
+BEGIN, END = "<!-- keys: made from the code -->", "<!-- end of keys -->"
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    page = Path(sys.argv[1])
+    page.write_text(document(page.read_text(encoding="utf-8")), encoding="utf-8")
