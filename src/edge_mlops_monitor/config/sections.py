@@ -105,16 +105,13 @@ class ModelLogging(Section, frozen=True, kw_only=True):
         ),
     ] = 1.0
     sample_every: Annotated[
-        int, Meta(ge=1, le=1_000_000_000, description="Record every n-th prediction; 1 records all.")
-    ] = 1
+        Annotated[int, Meta(ge=1, le=1_000_000_000)] | None,
+        Meta(description="Record every n-th prediction only; empty: all."),
+    ] = None
     sample_per_minute: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=1_000_000_000,
-            description="Record at most so many predictions a minute; 0 sets no limit.",
-        ),
-    ] = 0
+        Annotated[int, Meta(ge=1, le=1_000_000_000)] | None,
+        Meta(description="Record at most so many predictions a minute; empty: no limit."),
+    ] = None
     flush_interval_seconds: Annotated[
         float,
         Meta(

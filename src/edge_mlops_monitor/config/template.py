@@ -29,7 +29,13 @@ SINKS = """
 #   archive: {type: file, path: /mnt/usb/archive}
 #   cloud: {type: s3, bucket: my-bucket, region: eu-central-1}
 """
-EXAMPLES = {"buffer_size": "1000", "average_run_length": "1000000", "redact": '{"inputs.user_*": hash}'}
+EXAMPLES = {
+    "sample_every": "10",
+    "sample_per_minute": "600",
+    "buffer_size": "1000",
+    "average_run_length": "1000000",
+    "redact": '{"inputs.user_*": hash}',
+}
 
 
 def commented_config() -> str:
