@@ -24,11 +24,11 @@ NIL = 0xC0  # MessagePack
 
 ENVELOPE = Record.__struct_fields__
 # What a row holds, in order: of predictions the id first, since it is what a block is searched for.
-_FIELDS = {
+FIELDS = {
     kind: ("ts", *(name for name in cls.__struct_fields__ if name not in ENVELOPE))
     for kind, cls in KINDS.items()
 }
-_GETTERS = {kind: attrgetter(*fields) for kind, fields in _FIELDS.items()}
+_GETTERS = {kind: attrgetter(*fields) for kind, fields in FIELDS.items()}
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +56,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
         """The records, oldest first, complete with the fields of the row."""
         seqs, rows = split_payload(self.payload)
         numbers = msgspec.msgpack.decode(seqs) or count(self.first_seq)
-        cls, fields = KINDS[self.kind], _FIELDS[self.kind]
+        cls, fields = KINDS[self.kind], FIELDS[self.kind]
         shared: dict[str, Any] = {
             "generation": self.generation,
             "boot_id": self.boot_id,

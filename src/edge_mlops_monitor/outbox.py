@@ -160,7 +160,7 @@ def drop_oldest(tx: Transaction, kind: str, taken: dict[tuple[str, int, str], li
     if row is None:
         return False
     number, generation, first_seq, last_seq = row
-    taken.setdefault((kind, generation, "storage full"), []).extend(range(first_seq, last_seq + 1))
+    taken.setdefault((kind, generation, "storage_full"), []).extend(range(first_seq, last_seq + 1))
     tx.sql("DELETE FROM deliveries WHERE object = ?", (number,))
     _forget_unwanted(tx, number)
     return True

@@ -40,6 +40,15 @@ def make_room(tx: Transaction, incoming: int) -> None:
     tx.room -= needed
 
 
+def free_expendable(tx: Transaction, incoming: int) -> None:
+    """On a full disk: remove what no sink waits for until `incoming` bytes fit into the pages we have."""
+    taken: dict[tuple[str, int, str], list[int]] = {}
+    for kind in ("predictions", "system"):
+        while tx.sql("PRAGMA freelist_count").fetchone()[0] * PAGE_SIZE < 2 * incoming:
+            if not _drop_oldest(tx, kind, False, taken):
+                break
+
+
 def _used(tx: Transaction) -> int:
     pages: int = tx.sql("PRAGMA page_count").fetchone()[0]
     free: int = tx.sql("PRAGMA freelist_count").fetchone()[0]
@@ -72,7 +81,7 @@ def _drop_oldest(
     ).fetchall()
     for key, first_seq, _ in rows:
         if waiting:
-            numbers = taken.setdefault((kind, key >> SEQ_BITS, "storage full"), [])
+            numbers = taken.setdefault((kind, key >> SEQ_BITS, "storage_full"), [])
             numbers.extend(range(max(first_seq, _first_unsealed(mark, key)), (key & SEQ_MASK) + 1))
     _delete(tx, kind, rows)
     return bool(rows)

@@ -26,7 +26,7 @@ from edge_mlops_monitor.blocks import SEQ_BITS, SEQ_MASK, Block, Packed
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.errors import StoreCorruptError, StoreError, StoreFullError
 from edge_mlops_monitor.records import Event, Record
-from edge_mlops_monitor.retention import PAGE_SIZE, RESERVE_BYTES, make_room
+from edge_mlops_monitor.retention import PAGE_SIZE, RESERVE_BYTES, declare, make_room
 
 logger = logging.getLogger("edge_mlops_monitor")
 
@@ -110,6 +110,57 @@ class Transaction:
         """Count records that were given up, by reason."""
         self.sql("INSERT OR IGNORE INTO losses VALUES (?, 0)", (reason,))
         self.sql("UPDATE losses SET records = records + ? WHERE reason = ?", (records, reason))
+
+    def blocks(self, kind: str, where: str, parameters: Sequence[Any]) -> list[Block]:
+        """The blocks (alias `b`) that an SQL condition selects."""
+        _check_kind(kind)
+        sql = (
+            f"SELECT {_BLOCK_COLUMNS} FROM {kind} b JOIN generations g ON g.number = b.key >> {SEQ_BITS} "
+            f"WHERE {where}"
+        )
+        return [
+            Block(
+                kind=kind,
+                key=row[0],
+                generation=row[1],
+                boot_id=row[2],
+                device_id=row[3],
+                first_seq=row[4],
+                count=row[5],
+                session=row[6],
+                first_ts=row[7],
+                last_ts=row[8],
+                synced=None if row[9] is None else bool(row[9]),
+                payload=row[10],
+            )
+            for row in self.sql(sql, parameters)
+        ]
+
+    def find_block(self, prediction_id: str) -> Block | None:
+        """The block that holds a prediction, if it is still here."""
+        row = self.sql("SELECT key FROM caller_ids WHERE id = ?", (prediction_id,)).fetchone()
+        found = self.blocks("predictions", "b.key = ?", row) if row else []
+        split = blocks.split_id(prediction_id)
+        if not found and split is not None:
+            where = "b.session = ? AND b.first_n <= ? AND b.last_n >= ? ORDER BY b.key DESC LIMIT 1"
+            found = self.blocks("predictions", where, (split[0], split[1], split[1]))
+        return found[0] if found else None
+
+    def rewrite(self, block: Block, unwanted: Sequence[bool], reason: str) -> int:
+        """Take records out of a block; what a sink still waited for is declared as given up. How many went."""
+        packed, gone = blocks.without(block, unwanted)
+        if not gone:
+            return 0
+        if packed is None:
+            self.sql(f"DELETE FROM {block.kind} WHERE key = ?", (block.key,))
+        else:
+            values = (packed.payload, packed.count, packed.first_ts, packed.last_ts, block.key)
+            sql = f"UPDATE {block.kind} SET payload=?, records=?, first_ts=?, last_ts=? WHERE key = ?"
+            self.sql(sql, values)
+        self.sql("UPDATE sequences SET removed = removed + ? WHERE kind = ?", (len(gone), block.kind))
+        if self.store.has_sinks and block.key > self.sealed(block.kind):
+            declare(self, block.kind, block.key >> SEQ_BITS, gone, reason)
+        return len(gone)
 
     def get(self, name: str) -> bytes | None:
         """A small piece of state, by name."""
@@ -269,17 +320,8 @@ class Store:
 
     def find_block(self, prediction_id: str) -> Block | None:
         """The block that holds a prediction, if it is still here."""
-        split = blocks.split_id(prediction_id)
-        if split is not None:
-            where = "b.session = ? AND b.first_n <= ? AND b.last_n >= ? ORDER BY b.key DESC LIMIT 1"
-            found = self._blocks("predictions", where, (split[0], split[1], split[1]))
-            if found:
-                return found[0]
-        rows = self.query("SELECT key FROM caller_ids WHERE id = ?", (prediction_id,))
-        if not rows:
-            return None
-        found = self._blocks("predictions", "b.key = ?", rows[0])
-        return found[0] if found else None
+        with self._connected() as connection:
+            return Transaction(self, connection).find_block(prediction_id)
 
     def counts(self) -> dict[str, int]:
         """Records of each kind that are in the database now."""
@@ -311,29 +353,8 @@ class Store:
         self._lock = threading.RLock()
 
     def _blocks(self, kind: str, where: str, parameters: Sequence[Any]) -> list[Block]:
-        if kind not in schema.KINDS:
-            raise ValueError(f"unknown kind '{kind}'; known: {', '.join(schema.KINDS)}")
-        sql = (
-            f"SELECT {_BLOCK_COLUMNS} FROM {kind} b JOIN generations g ON g.number = b.key >> {SEQ_BITS} "
-            f"WHERE {where}"
-        )
-        return [
-            Block(
-                kind=kind,
-                key=row[0],
-                generation=row[1],
-                boot_id=row[2],
-                device_id=row[3],
-                first_seq=row[4],
-                count=row[5],
-                session=row[6],
-                first_ts=row[7],
-                last_ts=row[8],
-                synced=None if row[9] is None else bool(row[9]),
-                payload=row[10],
-            )
-            for row in self.query(sql, parameters)
-        ]
+        with self._connected() as connection:
+            return Transaction(self, connection).blocks(kind, where, parameters)
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -497,6 +518,11 @@ def _reserve(connection: sqlite3.Connection) -> None:
     connection.execute(f"INSERT INTO reserve VALUES (zeroblob({RESERVE_BYTES}))")
     connection.execute(f"UPDATE reserve SET bytes = randomblob({RESERVE_BYTES})")
     connection.execute("DROP TABLE reserve")
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in schema.KINDS:
+        raise ValueError(f"unknown kind '{kind}'; known: {', '.join(schema.KINDS)}")
 
 
 def _matches(record: Any, model: str | None, source: str | None) -> bool:

@@ -40,6 +40,11 @@ class Worker:
         """Whether the thread is alive in this process."""
         return self._thread is not None and self._pid == os.getpid() and self._thread.is_alive()
 
+    @property
+    def awake(self) -> bool:
+        """Whether a wake-up is under way already; costs no system call."""
+        return self._wake.is_set()
+
     def start(self) -> None:
         """Start the thread; does nothing where it already runs."""
         if self._pid != os.getpid():  # in a forked child the parent's primitives may be held for ever

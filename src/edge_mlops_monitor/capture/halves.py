@@ -1,0 +1,71 @@
+"""Halves of predictions: an input logged now whose output comes later, joined by id.
+
+A half waits in memory. A flush, or a minute without its output, writes it down alone; if the output comes
+within ten minutes after all, the whole record takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from edge_mlops_monitor.clock import Clock
+
+ALONE_AFTER_SECONDS = 60.0
+FORGOTTEN_AFTER_SECONDS = 600.0
+MAX_WAITING = 10_000
+
+
+class Half:
+    """An input that waits for its output; `raw` is its encoding."""
+
+    __slots__ = ("began", "raw", "stored", "ts")
+
+    def __init__(self, ts: float, began: float, inputs: bytes) -> None:
+        self.ts = ts
+        self.began = began
+        self.raw = msgspec.Raw(inputs)
+        self.stored = False
+
+    def row(self, id: str, encode: Callable[[Any], bytes]) -> bytes:
+        """The row of a half that stays alone."""
+        return encode((self.ts, id, None, None, None, self.raw, None, None, None, None))
+
+
+class Halves:
+    """The inputs that wait, oldest first."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting: dict[str, Half] = {}
+
+    def begin(self, id: str, ts: float, inputs: bytes) -> None:
+        """An input came."""
+        self._waiting[id] = Half(ts, self._clock.monotonic(), inputs)
+
+    def finish(self, id: str) -> Half | None:
+        """Its output came: the input, if it is still known."""
+        return self._waiting.pop(id, None)
+
+    def due(self, *, everything: bool) -> list[tuple[str, Half]]:
+        """The halves to be written down alone now."""
+        now = self._clock.monotonic()
+        due = []
+        surplus = len(self._waiting) - MAX_WAITING
+        for index, (id, half) in enumerate(list(self._waiting.items())):
+            age = now - half.began
+            if not half.stored and (everything or age > ALONE_AFTER_SECONDS or index < surplus):
+                due.append((id, half))
+            elif half.stored and (age > FORGOTTEN_AFTER_SECONDS or index < surplus):
+                self._waiting.pop(id, None)
+        return due
+
+    def stored(self, halves: Iterable[tuple[str, Half]]) -> None:
+        """These are in the store now."""
+        for _, half in halves:
+            half.stored = True
+
+    def __len__(self) -> int:
+        return len(self._waiting)

@@ -1,0 +1,274 @@
+"""`watch`: one object that records calls, as a decorator or as a `with` block.
+
+What the watched function returns, raises and looks like is untouched; what goes wrong while recording is
+counted and stays here.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any, TypeVar
+
+import msgspec
+
+from edge_mlops_monitor.capture.recorder import Recorder
+
+F = TypeVar("F", bound=Callable[..., Any])
+Select = Sequence[str] | Callable[..., Any] | None
+
+_DATA = (bool, int, float, complex, str, bytes, list, tuple, dict, set)
+MAX_YIELDED = 1000  # items of a generator that are recorded
+
+
+class Call:
+    """One watched call: set `inputs` and `outputs`; `prediction_id` is its id once it ended."""
+
+    def __init__(self) -> None:
+        self.inputs: Any = None
+        self.outputs: Any = None
+        self.prediction_id: str | None = None
+        self.began = perf_counter()
+
+
+class Watch:
+    """Records calls under `model`, `model_version`, `source` and `tags`.
+
+    As a decorator on plain, async and generator functions and on methods, `inputs` and `outputs` select what is
+    recorded: names of arguments (of keys of the result), or a callable that is given the arguments (the result).
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        *,
+        details: dict[str, Any],
+        inputs: Select = None,
+        outputs: Select = None,
+        error_text: bool = False,
+    ) -> None:
+        self._recorder = recorder
+        self._details = {name: value for name, value in details.items() if value is not None}
+        self._inputs = inputs
+        self._outputs = outputs
+        self._error_text = error_text
+        self._calls = threading.local()
+
+    # - as a with block -
+
+    def __enter__(self) -> Call:
+        call = Call()
+        stack = self._calls.__dict__.setdefault("stack", [])
+        stack.append(call)
+        return call
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        call: Call = self._calls.stack.pop()
+        latency = perf_counter() - call.began
+        call.prediction_id = self._log(call.inputs, call.outputs, latency, error)
+
+    async def __aenter__(self) -> Call:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: Any
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    # - as a decorator -
+
+    def __call__(self, function: F) -> F:
+        select = self._input_selector(function)
+        if inspect.isasyncgenfunction(function):
+            wrapper = self._wrap_async_generator(function, select)
+        elif inspect.isgeneratorfunction(function):
+            wrapper = self._wrap_generator(function, select)
+        elif inspect.iscoroutinefunction(function):
+            wrapper = self._wrap_coroutine(function, select)
+        else:
+            wrapper = self._wrap_function(function, select)
+        return functools.wraps(function)(wrapper)  # type: ignore[return-value]  # wraps keeps the signature
+
+    def _wrap_function(self, function: Callable[..., Any], select: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            inputs = self._snapshot(select, args, kwargs)
+            began = perf_counter()
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:
+                self._log(inputs, None, perf_counter() - began, error)
+                raise
+            self._finish(inputs, result, perf_counter() - began)
+            return result
+
+        return watched
+
+    def _wrap_coroutine(self, function: Callable[..., Any], select: Callable[..., Any]) -> Callable[..., Any]:
+        async def watched(*args: Any, **kwargs: Any) -> Any:
+            inputs = self._snapshot(select, args, kwargs)
+            began = perf_counter()
+            try:
+                result = await function(*args, **kwargs)
+            except BaseException as error:
+                self._log(inputs, None, perf_counter() - began, error)
+                raise
+            self._finish(inputs, result, perf_counter() - began)
+            return result
+
+        return watched
+
+    def _wrap_generator(self, function: Callable[..., Any], select: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            with _Stream(self, self._snapshot(select, args, kwargs)) as stream:
+                result = yield from stream.tee(function(*args, **kwargs))
+                return result
+
+        return watched
+
+    def _wrap_async_generator(
+        self, function: Callable[..., Any], select: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        async def watched(*args: Any, **kwargs: Any) -> Any:
+            with _Stream(self, self._snapshot(select, args, kwargs)) as stream:
+                source = function(*args, **kwargs)
+                try:
+                    async for item in source:
+                        stream.add(item)
+                        yield item
+                finally:
+                    await source.aclose()
+
+        return watched
+
+    def _snapshot(self, select: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The inputs as they are before the call, encoded, since the function may change them."""
+        try:
+            return msgspec.Raw(self._recorder._encode_value(select(*args, **kwargs)))
+        except Exception:
+            self._recorder.dropped["selector_failed"] += 1
+            return None
+
+    def _finish(self, inputs: Any, result: Any, latency: float) -> None:
+        try:
+            outputs = self._select_outputs(result)
+        except Exception:
+            self._recorder.dropped["selector_failed"] += 1
+            outputs = None
+        self._log(inputs, outputs, latency, None)
+
+    def _select_outputs(self, result: Any) -> Any:
+        if self._outputs is None:
+            return result
+        if callable(self._outputs):
+            return self._outputs(result)
+        if isinstance(result, dict):
+            return {name: result[name] for name in self._outputs if name in result}
+        return {name: getattr(result, name) for name in self._outputs}
+
+    def _log(self, inputs: Any, outputs: Any, latency: float, error: BaseException | None) -> str:
+        text = None
+        if error is not None:
+            text = type(error).__name__
+            if self._error_text:
+                text = f"{text}: {_text(error)}"
+        return self._recorder.log_prediction(
+            inputs, outputs, latency_seconds=latency, error=text, **self._details
+        )
+
+    def _input_selector(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if callable(self._inputs):
+            return self._inputs
+        try:
+            names = list(inspect.signature(function).parameters)
+        except (TypeError, ValueError):  # a built-in without a signature
+            names = []
+        wanted = self._inputs
+
+        def select(*args: Any, **kwargs: Any) -> Any:
+            named = dict(zip(names, args, strict=False)) if names else {}
+            for index in range(len(names), len(args)):
+                named[f"arg{index}"] = args[index]
+            named.update(kwargs)
+            if wanted is not None:
+                return _alone({name: named[name] for name in wanted if name in named})
+            return _alone({name: value for name, value in named.items() if is_data(value)})
+
+        return select
+
+
+class _Stream:
+    """The items of one generator call; recorded when it ends, is closed or fails."""
+
+    def __init__(self, watch: Watch, inputs: Any) -> None:
+        self.watch = watch
+        self.inputs = inputs
+        self.items: list[Any] = []
+        self.count = 0
+        self.began = perf_counter()
+
+    def add(self, item: Any) -> None:
+        self.count += 1
+        if len(self.items) < MAX_YIELDED:
+            self.items.append(msgspec.Raw(self.watch._recorder._encode_value(item)))
+
+    def tee(self, source: Any) -> Any:
+        """Delegate to `source`, values sent and thrown included, noting what it yields."""
+        item = next_value = None
+        error: BaseException | None = None
+        while True:
+            try:
+                if error is not None:
+                    item = source.throw(error)
+                else:
+                    item = source.send(next_value)
+            except StopIteration as stop:
+                return stop.value
+            self.add(item)
+            error = None
+            try:
+                next_value = yield item
+            except GeneratorExit:
+                source.close()
+                raise
+            except BaseException as thrown:
+                error = thrown
+
+    def __enter__(self) -> _Stream:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        latency = perf_counter() - self.began
+        unfinished = isinstance(error, GeneratorExit)
+        outputs = {"yielded": self.items, "count": self.count, "finished": error is None}
+        self.watch._log(self.inputs, outputs, latency, None if unfinished else error)
+
+
+def is_data(value: Any) -> bool:
+    """Whether an argument is data-shaped: numbers, text, containers, arrays and frames; nothing else is.
+
+    >>> is_data([1, 2]), is_data(object())
+    (True, False)
+    """
+    if value is None or isinstance(value, _DATA):
+        return value is not None
+    kind = type(value)
+    return hasattr(kind, "__array__") or (hasattr(kind, "shape") and hasattr(kind, "dtype"))
+
+
+def _alone(named: dict[str, Any]) -> Any:
+    """A lone dict argument is not prefixed by its parameter's name."""
+    if len(named) == 1:
+        only = next(iter(named.values()))
+        if isinstance(only, dict):
+            return only
+    return named
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)[:1000]
+    except Exception:
+        return "(its text cannot be read)"
