@@ -192,7 +192,7 @@ class DriftDetection(Section, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=1000,
-            description="Smallest change that is worth an alarm, in standard deviations of the reference.",
+            description="Smallest change that is worth an alarm: Cohen's w, about standard deviations.",
         ),
     ] = 0.1
     reference_data_path: Annotated[
