@@ -1,0 +1,194 @@
+"""Bins of one feature: at the reference's quantiles for numbers, one for each label of a category.
+
+The outer bins are open, so an outlier in the reference cannot stretch them. A value that makes up
+much of the data has a bin of its own, and so has each value of a feature that has only a few. The
+last cell is always "missing": absent, None, not finite, and text where numbers are expected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+FEW_VALUES = 12  # a numeric feature with at most this many distinct values has a bin for each
+MANY_LABELS = 30  # a category with more has bins for its most frequent ones only
+FREQUENT_LABELS = 20
+
+
+class NumericBins(msgspec.Struct, frozen=True):
+    """Cell `cells[i]` holds the values in `(edges[i - 1], edges[i]]`; the last cell is missing.
+
+    >>> bins = NumericBins(edges=[1.0, 2.0], cells=[0, 1, 2], names=["to 1", "1 to 2", "over 2", "missing"])
+    >>> bins.codes(np.array([0.0, 2.0, 9.0, math.nan])).tolist()
+    [0, 1, 2, 3]
+    """
+
+    edges: list[float]
+    cells: list[int]
+    names: list[str]
+
+    @property
+    def size(self) -> int:
+        """The number of cells."""
+        return len(self.names)
+
+    def codes(self, values: Floats) -> Codes:
+        """The cell of each value; NaN is missing."""
+        found = np.asarray(self.cells, dtype=np.int64)[np.searchsorted(self.edges, values, side="left")]
+        missing = np.isnan(values)
+        if missing.any():
+            found[missing] = self.size - 1
+        return found
+
+
+class CategoryBins(msgspec.Struct, frozen=True):
+    """A cell for each label, one for all others (`unseen`), one for missing."""
+
+    labels: list[str]
+
+    @property
+    def size(self) -> int:
+        """The number of cells."""
+        return len(self.labels) + 2
+
+    @property
+    def names(self) -> list[str]:
+        """What each cell holds."""
+        return [*self.labels, "unseen", "missing"]
+
+    def codes(self, values: Iterable[Any]) -> Codes:
+        """The cell of each value; numbers are looked up by their text, None is missing."""
+        index = {text: code for code, text in enumerate(self.labels)}
+        unseen, missing = self.size - 2, self.size - 1
+        found = []
+        for value in values:
+            if type(value) is not str:
+                text = label(value)
+                if text is None:
+                    found.append(missing)
+                    continue
+                value = text
+            found.append(index.get(value, unseen))
+        return np.array(found, dtype=np.int64)
+
+
+def label(value: Any) -> str | None:
+    """A value as a category: text as it is, whole numbers without decimals; None where it is missing.
+
+    >>> label(3.0), label("a"), label(0.5), label(math.nan)
+    ('3', 'a', '0.5', None)
+    """
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return str(value)
+    except OverflowError:
+        return None
+    if not math.isfinite(number):
+        return None
+    return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(number)
+
+
+def numbers(column: Sequence[Any] | NDArray[Any]) -> Floats:
+    """A column as floats; NaN for whatever is no finite number, text included.
+
+    >>> numbers([1, None, "2", True, 10 ** 400]).tolist()
+    [1.0, nan, nan, 1.0, nan]
+    """
+    if isinstance(column, list) and _all_floats(column):
+        array: Any = np.array(column)
+    else:
+        array = np.asarray(column) if isinstance(column, np.ndarray) else None
+        if array is None or array.dtype.kind not in "fiub" or array.ndim != 1:
+            array = np.array([_number(value) for value in column], dtype=np.float64)
+    array = array.astype(np.float64)
+    finite = np.isfinite(array)
+    if not finite.all():
+        array[~finite] = math.nan
+    return array  # type: ignore[no-any-return]
+
+
+def _all_floats(column: list[Any]) -> bool:
+    return set(map(type, column)) == {float}
+
+
+def _number(value: Any) -> float:
+    if value is None or isinstance(value, (str, bytes)):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def numeric_bins(values: Floats, bins: int = 10) -> NumericBins:
+    """Bins for a numeric feature from its finite reference values: quantiles, ties merged, ends open.
+
+    >>> numeric_bins(np.arange(100.0), 4).edges
+    [24.0, 49.0, 74.0]
+    >>> numeric_bins(np.array([0.0, 1.0] * 50)).names
+    ['0', '1', 'other', 'missing']
+    """
+    distinct = np.unique(values)
+    if len(distinct) <= FEW_VALUES and len(values) >= 5 * len(distinct):
+        return _bins_of_values(distinct.tolist())
+    ordered = np.sort(values)
+    at = [ordered[max(0, math.ceil(len(ordered) * i / bins) - 1)] for i in range(1, bins)]
+    edges: set[float] = set()
+    for value, times in Counter(float(edge) for edge in at).items():
+        edges.add(value)
+        if times > 1:  # a value with so much of the data gets a bin of its own
+            edges.add(float(np.nextafter(value, -math.inf)))
+    ends = sorted(edge for edge in edges if edge < ordered[-1])
+    return NumericBins(edges=ends, cells=list(range(len(ends) + 1)), names=_range_names(ends))
+
+
+def _bins_of_values(distinct: list[float]) -> NumericBins:
+    edges: list[float] = []
+    cells: list[int] = []
+    other = len(distinct)
+    for code, value in enumerate(distinct):
+        below = float(np.nextafter(value, -math.inf))
+        if not edges or edges[-1] < below:
+            edges.append(below)
+            cells.append(other)
+        edges.append(value)
+        cells.append(code)
+    cells.append(other)
+    names = [label(value) or "" for value in distinct]
+    return NumericBins(edges=edges, cells=cells, names=[*names, "other", "missing"])
+
+
+def _range_names(ends: list[float]) -> list[str]:
+    if not ends:
+        return ["any", "missing"]
+    middle = [f"{low:.6g} to {high:.6g}" for low, high in zip(ends, ends[1:], strict=False)]
+    return [f"to {ends[0]:.6g}", *middle, f"over {ends[-1]:.6g}", "missing"]
+
+
+def category_bins(labels: Sequence[str]) -> tuple[CategoryBins, slice]:
+    """Bins for a category, and which of the reference's rows to count in them.
+
+    A label seen once falls under `unseen`, whose count then estimates how often new labels come
+    (Good and Turing). Where there are many labels, the frequent ones are chosen by the first half
+    and counted in the second: counting them where they were chosen would make them look frequent.
+    """
+    counts = Counter(labels)
+    if len(counts) <= MANY_LABELS:
+        return CategoryBins(sorted(text for text, times in counts.items() if times > 1)), slice(None)
+    half = len(labels) // 2
+    frequent = Counter(labels[:half]).most_common(FREQUENT_LABELS)
+    return CategoryBins(sorted(text for text, times in frequent if times > 1)), slice(half, None)

@@ -1,0 +1,348 @@
+"""References: what a feature looks like when all is well, one for each stream and feature.
+
+A reference file is JSON. Either 0.1.1's `{"feature": [value, ...]}`, or what `reference build` writes:
+`{"format": "edge-mlops-monitor reference", "version": 1, "features": [...]}`. An unqualified name means
+the output, then the input of that name; a reference without model, version or source is for all of them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mlops_monitor.drift.autocorrelation import autocorrelation_of_stretches, autocorrelation_time
+from edge_mlops_monitor.drift.binning import CategoryBins, NumericBins, category_bins, label, numbers, numeric_bins
+from edge_mlops_monitor.errors import DataError
+from edge_mlops_monitor.quality.stuck import RunLengths, run_lengths
+
+FORMAT = "edge-mlops-monitor reference"
+VERSION = 1
+MAX_BYTES = 256 << 20  # of a reference file
+MAX_FEATURES = 2000
+MAX_CELLS = 64
+LEAST_EFFECTIVE_ROWS = 50  # independent rows below which nothing is decided
+QUANTILES = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
+
+Column = Sequence[Any] | NDArray[Any]
+Stream = tuple["str | None", "str | None", "str | None"]
+
+
+class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
+    """The reference of one feature.
+
+    `counts` are the rows in each cell of `bins`, `n` their sum. `tau` is how many live rows are worth
+    one independent row, `effective_rows` how many independent rows the reference is worth. `spread`
+    is the standard deviation, or the interquartile range / 1.349 where outliers rule the former.
+    `values` are the raw values, kept on request only.
+    """
+
+    name: str
+    bins: NumericBins | CategoryBins
+    counts: list[float]
+    model: str | None = None
+    model_version: str | None = None
+    source: str | None = None
+    n: int = 0
+    tau: float = 1.0
+    effective_rows: float = 0.0
+    mean: float | None = None
+    sd: float | None = None
+    spread: float | None = None
+    quantiles: list[float] = []
+    runs: RunLengths = RunLengths()
+    values: list[float] | None = None
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the feature is a number (else a category)."""
+        return isinstance(self.bins, NumericBins)
+
+    @property
+    def lacks(self) -> str:
+        """What is missing for decisions, as a sentence; empty where nothing is."""
+        if self.n == 0 or self.counts[-1] >= self.n:
+            return "every value of the reference is missing; build a reference from data that has this feature"
+        if self.effective_rows >= LEAST_EFFECTIVE_ROWS:
+            return ""
+        needed = math.ceil(LEAST_EFFECTIVE_ROWS * self.n / max(self.effective_rows, 1e-9) / 100) * 100
+        if self.effective_rows >= 0.99 * self.n:
+            return f"the reference has {self.n} rows and at least {LEAST_EFFECTIVE_ROWS} are needed"
+        return (
+            f"the reference's {self.n} rows follow each other so closely that they are worth about "
+            f"{self.effective_rows:.0f} independent ones, and {LEAST_EFFECTIVE_ROWS} are needed; "
+            f"give about {needed} rows"
+        )
+
+
+def build_feature(
+    name: str, column: Column, *, categorical: bool = False, keep_values: bool = False, segment: int = 0, **stream: Any
+) -> FeatureReference:
+    """The reference of one feature from its time-ordered values (None is missing).
+
+    A column that holds any text is a category. With `segment`, the rows are stretches of so many rows
+    with gaps between them, as a device learns them.
+
+    >>> build_feature("inputs.a", [0.5 * i for i in range(100)]).quantiles[4]
+    25.0
+    """
+    if not categorical and _is_numeric(column):
+        return _numeric(name, numbers(column), keep_values, segment, stream)
+    return _category(name, column, segment, stream)
+
+
+def _is_numeric(column: Column) -> bool:
+    if isinstance(column, np.ndarray) and column.dtype.kind in "fiub":
+        return True
+    return not any(isinstance(value, (str, bytes)) for value in column)
+
+
+def _numeric(
+    name: str, values: NDArray[np.float64], keep: bool, segment: int, stream: dict[str, Any]
+) -> FeatureReference:
+    finite = values[~np.isnan(values)]
+    if not len(finite):
+        bins = NumericBins(edges=[], cells=[0], names=["any", "missing"])
+        return FeatureReference(name=name, bins=bins, counts=[0.0, float(len(values))], n=len(values), **stream)
+    bins = numeric_bins(finite)
+    codes = bins.codes(values)
+    tau, effective = _worth(codes, bins.size, segment)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, sd, spread = _moments(finite)
+    return FeatureReference(
+        name=name,
+        bins=bins,
+        counts=np.bincount(codes, minlength=bins.size).astype(float).tolist(),
+        n=len(values),
+        tau=tau,
+        effective_rows=effective,
+        mean=mean,
+        sd=sd,
+        spread=spread,
+        quantiles=[float(q) for q in np.quantile(finite, QUANTILES, method="nearest")],
+        runs=run_lengths(values, segment),
+        values=finite.tolist() if keep else None,
+        **stream,
+    )
+
+
+def _moments(finite: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Mean, standard deviation and spread; numbers near the end of the range do not overflow."""
+    scale = float(np.abs(finite).max()) or 1.0
+    scaled = finite / scale
+    mean, sd = float(scaled.mean()), float(scaled.std())
+    low, high = np.quantile(scaled, (0.25, 0.75))
+    robust = float(high - low) / 1.349
+    spread = sd if robust == 0 or sd <= 3 * robust else robust
+    return mean * scale, sd * scale, spread * scale
+
+
+def _category(name: str, column: Column, segment: int, stream: dict[str, Any]) -> FeatureReference:
+    texts = [label(value) for value in (column.tolist() if isinstance(column, np.ndarray) else column)]
+    bins, rows = category_bins([text for text in texts if text is not None])
+    if rows.start:
+        texts = texts[len(texts) // 2 :]
+    codes = bins.codes(texts)
+    tau, effective = _worth(codes, bins.size, segment)
+    return FeatureReference(
+        name=name,
+        bins=bins,
+        counts=np.bincount(codes, minlength=bins.size).astype(float).tolist(),
+        n=len(texts),
+        tau=tau,
+        effective_rows=effective,
+        **stream,
+    )
+
+
+def _worth(codes: NDArray[np.int64], cells: int, segment: int) -> tuple[float, float]:
+    """Tau in live rows, and how many independent rows these are worth."""
+    if not segment or len(codes) <= 2 * segment:
+        tau = autocorrelation_time(codes, cells)
+        return tau, len(codes) / tau
+    within, between = autocorrelation_of_stretches(codes, cells, segment)
+    worth = len(codes) / (within * between)
+    if between > 1:  # the data wander more slowly than the gaps are long: a stretch is one value at most
+        worth = min(worth, len(codes) / segment / between)
+    return within * between, worth
+
+
+def build(
+    columns: Mapping[str, Column],
+    *,
+    categorical: Iterable[str] = (),
+    keep_values: bool = False,
+    model: str | None = None,
+    model_version: str | None = None,
+    source: str | None = None,
+) -> list[FeatureReference]:
+    """References of all columns, in time order (see `build_feature`)."""
+    chosen = set(categorical)
+    return [
+        build_feature(
+            name,
+            column,
+            categorical=name in chosen or name.partition(".")[2] in chosen,
+            keep_values=keep_values,
+            model=model,
+            model_version=model_version,
+            source=source,
+        )
+        for name, column in columns.items()
+    ]
+
+
+class _File(msgspec.Struct, kw_only=True):
+    format: str
+    version: int
+    features: list[FeatureReference]
+
+
+def dump(references: Iterable[FeatureReference]) -> str:
+    """The references as the JSON text of a reference file."""
+    whole = _File(format=FORMAT, version=VERSION, features=list(references))
+    return msgspec.json.format(msgspec.json.encode(whole), indent=1).decode() + "\n"
+
+
+def load(path: str | os.PathLike[str], *, keep_values: bool = False) -> list[FeatureReference]:
+    """Read a reference file; `keep_values` keeps the raw values of a 0.1.1 file, which `ks_test` needs."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MB; build it with `reference build` without raw values")
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such reference file; write one with `edge-mlops-monitor reference build`") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    try:
+        return loads(text, keep_values=keep_values)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def loads(text: bytes | str, *, keep_values: bool = False) -> list[FeatureReference]:
+    """References from the text of a reference file.
+
+    >>> [reference.name for reference in loads('{"a": [1, 2, 3]}')]
+    ['a']
+    """
+    remedy = "write it anew with `edge-mlops-monitor reference build`"
+    try:
+        raw = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise DataError(f"not JSON ({error}); {remedy}") from None
+    if not isinstance(raw, dict):
+        raise DataError(f'neither a reference nor {{"feature": [values]}}; {remedy}')
+    if "format" not in raw or isinstance(raw["format"], list):
+        return _old_format(raw, keep_values)
+    if raw["format"] != FORMAT:
+        raise DataError(f"the format is {str(raw['format'])[:60]!r}, not {FORMAT!r}; {remedy}")
+    if raw.get("version") != VERSION:
+        raise DataError(f"version {raw.get('version')!r} is not {VERSION}, which this release reads; {remedy}")
+    try:
+        features = msgspec.convert(raw, _File).features
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise DataError(f"damaged ({error}); {remedy}") from None
+    _check(features, remedy)
+    return features
+
+
+def _old_format(raw: dict[str, Any], keep_values: bool) -> list[FeatureReference]:
+    if not raw:
+        raise DataError('holds no feature; give {"feature": [values], ...}')
+    if len(raw) > MAX_FEATURES:
+        raise DataError(f"holds {len(raw)} features, at most {MAX_FEATURES} are watched; leave some out")
+    for name, values in raw.items():
+        if not isinstance(values, list) or not all(
+            value is None or isinstance(value, (bool, int, float, str)) for value in values
+        ):
+            raise DataError(f"the reference of {name[:60]!r} is not a list of numbers or texts; give them as a list")
+    return build(raw, keep_values=keep_values)
+
+
+def _check(features: list[FeatureReference], remedy: str) -> None:
+    """Refuse a file whose figures contradict each other."""
+    if not features:
+        raise DataError(f"holds no feature; {remedy}")
+    if len(features) > MAX_FEATURES:
+        raise DataError(f"holds {len(features)} features, at most {MAX_FEATURES} are watched; leave some out")
+    for feature in features:
+        wrong = _contradiction(feature)
+        if wrong:
+            raise DataError(f"the reference of {feature.name[:60]!r} {wrong}; {remedy}")
+
+
+def _contradiction(feature: FeatureReference) -> str:
+    bins = feature.bins
+    figures = [*feature.counts, feature.tau, feature.effective_rows, feature.mean or 0.0, feature.sd or 0.0]
+    if not all(map(math.isfinite, figures)) or min(feature.counts, default=-1.0) < 0:
+        return "has counts or moments that are no numbers"
+    if not 2 <= bins.size <= MAX_CELLS or len(feature.counts) != bins.size:
+        return f"has {len(feature.counts)} counts for {bins.size} bins"
+    if sum(feature.counts) != feature.n or not 0 <= feature.effective_rows <= feature.n or feature.tau < 1:
+        return "has counts that do not add up"
+    if isinstance(bins, NumericBins):
+        ordered = all(low < high for low, high in zip(bins.edges, bins.edges[1:], strict=False))
+        cells_fit = len(bins.cells) == len(bins.edges) + 1 and all(0 <= c < bins.size - 1 for c in bins.cells)
+        if not ordered or not cells_fit:
+            return "has bin edges out of order"
+        if feature.n > feature.counts[-1] and (feature.mean is None or feature.spread is None or feature.sd is None):
+            return "lacks its mean or standard deviation"
+    return ""
+
+
+class References:
+    """Finds the reference of a stream's feature: the most specific one that fits.
+
+    >>> found = References(build({"a": [1.0, 2.0]})).find(("detector", "3", None), "inputs.a", ["inputs.a"])
+    >>> found.name
+    'a'
+    """
+
+    def __init__(self, features: Iterable[FeatureReference] = ()) -> None:
+        self._by_name: dict[str, list[FeatureReference]] = {}
+        for feature in features:
+            self.add(feature)
+
+    def add(self, feature: FeatureReference) -> None:
+        """Add a reference, in place of one for the same stream and feature."""
+        others = self._by_name.setdefault(feature.name, [])
+        others[:] = [other for other in others if _stream_of(other) != _stream_of(feature)] + [feature]
+
+    def remove(self, stream: Stream, name: str) -> None:
+        """Forget whatever `find` would find."""
+        for key in (name, name.partition(".")[2]):
+            kept = [other for other in self._by_name.get(key, []) if not _fits(other, stream)]
+            if key in self._by_name:
+                self._by_name[key] = kept
+
+    def all(self) -> list[FeatureReference]:
+        """Every reference."""
+        return [feature for features in self._by_name.values() for feature in features]
+
+    def find(self, stream: Stream, name: str, names: Iterable[str]) -> FeatureReference | None:
+        """The reference of feature `name` of a stream whose features are `names`."""
+        side, _, bare = name.partition(".")
+        keys = [name]
+        if side == "outputs" or f"outputs.{bare}" not in set(names):
+            keys.append(bare)
+        for key in keys:
+            fitting = [feature for feature in self._by_name.get(key, []) if _fits(feature, stream)]
+            if fitting:
+                return max(fitting, key=lambda feature: sum(part is not None for part in _stream_of(feature)))
+        return None
+
+
+def _stream_of(feature: FeatureReference) -> Stream:
+    return feature.model, feature.model_version, feature.source
+
+
+def _fits(feature: FeatureReference, stream: Stream) -> bool:
+    return all(mine is None or mine == theirs for mine, theirs in zip(_stream_of(feature), stream, strict=True))

@@ -1,0 +1,85 @@
+"""Stuck-at: a sensor that repeats one value for longer than chance and its own past allow.
+
+A run of equal values is reported once it is at least 10 long, more than twice the longest run of the
+reference, and less likely, under an upper confidence limit of the reference's share of repeats, than
+the check's share of the false-alarm budget: for a share of repeats rho, a run of k begins at a given
+row with probability at most rho^(k - 1).
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+LEAST_RUN = 10
+CERTAINTY = 2.6  # standard normal quantile of the upper limit of the share of repeats, one-sided 99.5 %
+
+
+class RunLengths(msgspec.Struct, frozen=True):
+    """Runs of equal values in a reference: the longest, and what share of rows repeats the row before.
+
+    `repeat_share` is an upper confidence limit; 1 means that there is no check.
+    """
+
+    longest: int = 1
+    repeat_share: float = 1.0
+
+
+def run_lengths(values: Floats, segment: int = 0) -> RunLengths:
+    """The runs in time-ordered values (NaN ends a run); no run crosses a border between segments.
+
+    >>> run_lengths(np.array([1.0, 1.0, 1.0, 2.0] * 100)).longest
+    3
+    >>> run_lengths(np.ones(100)).repeat_share
+    1.0
+    """
+    if len(values) < 2 or len(np.unique(values[~np.isnan(values)])) < 2:
+        return RunLengths()
+    runs, _ = runs_of(values[:, None], np.full(1, math.nan), np.zeros(1, dtype=np.int64))
+    repeats, pairs = int((values[1:] == values[:-1]).sum()), len(values) - 1
+    if segment:
+        runs = runs[: len(values)]
+        joints = np.arange(segment, len(values), segment)
+        repeats -= int((values[joints] == values[joints - 1]).sum())
+        pairs -= len(joints)
+    return RunLengths(longest=int(runs.max()), repeat_share=_upper_limit(repeats, pairs))
+
+
+def _upper_limit(hits: int, trials: int) -> float:
+    """Wilson's upper limit of a share."""
+    if trials <= 0:
+        return 1.0
+    share, z = hits / trials, CERTAINTY
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return min(1.0, (share + z * z / (2 * trials) + spread) / (1 + z * z / trials))
+
+
+def runs_of(
+    values: Floats, last: Floats, length: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each row and column the length of the run of equal values that it is in, so far.
+
+    `last` and `length` are the row before and its runs. The second result is the row in which each
+    column's last run began, -1 where it began before.
+    """
+    rows = len(values)
+    equal = np.empty(values.shape, dtype=bool)
+    np.equal(values[0], last, out=equal[0])
+    np.equal(values[1:], values[:-1], out=equal[1:])
+    began = np.where(equal, -1, np.arange(rows)[:, None])
+    began = np.maximum.accumulate(began, axis=0)
+    runs = np.where(began < 0, np.arange(1, rows + 1)[:, None] + length, np.arange(1, rows + 1)[:, None] - began)
+    return runs, began[-1]
+
+
+def least_runs(longest: NDArray[np.int64], repeat_share: Floats, log_share: float) -> Floats:
+    """How long a run must be to be reported, for each feature, where a row's budget is `exp(log_share)`."""
+    with np.errstate(divide="ignore"):
+        rare = 1 + np.ceil(log_share / np.log(repeat_share))
+    rare[(repeat_share >= 1) | np.isnan(rare)] = math.inf
+    return np.asarray(np.maximum(np.maximum(LEAST_RUN, 2 * longest + 1), rare))
