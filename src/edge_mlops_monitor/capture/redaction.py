@@ -1,7 +1,7 @@
 """Redaction: what must not be stored is dropped, hashed or cut before anything is stored or learned.
 
-Rules are matched against the names of values (`inputs.user.name`, `outputs.text`, `tags.driver`, `actual`), with
-`*` for any characters, in their order; the first that matches decides for the value and all below it.
+Rules are matched against the names of values (`inputs.user.name`, `outputs.text`, `tags.driver`, `actual`),
+with `*` for any characters, in their order; the first that matches decides for the value and all below it.
 """
 
 from __future__ import annotations

@@ -28,6 +28,17 @@ def to_rows(table: Any) -> list[Any]:
     return list(table)
 
 
+def spread(value: Any, total: int) -> list[Any]:
+    """One value for each row: the values of a sequence, or the same scalar each time.
+
+    >>> spread(0.5, 2), spread([1, 2], 2)
+    ([0.5, 0.5], [1, 2])
+    """
+    if value is None or isinstance(value, (str, int, float)) or not hasattr(value, "__len__"):
+        return [value] * total
+    return to_rows(value)
+
+
 def _listed(array: Any) -> list[Any]:
     values = array.tolist()
     return values if isinstance(values, list) else [values]

@@ -39,7 +39,11 @@ class Snapshot:
 
     def encode_anything(self, value: Any) -> bytes:
         """Encode `value` the slow way: shortened, and with what cannot be encoded replaced."""
-        return self.encode(plain(value, self._hook))
+        return self.encode(self.simplified(value))
+
+    def simplified(self, value: Any) -> Any:
+        """`value` as plain, bounded data that can be encoded."""
+        return plain(value, self._hook)
 
     def _hook(self, value: Any) -> Any:
         kind = type(value)
@@ -184,6 +188,20 @@ def _large(value: int) -> Any:
 
 def _text(value: str) -> str:
     return value[:MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
+
+
+def text_of(value: Any) -> str:
+    """`value` as a text of at most 256 characters that every encoder takes; never raises.
+
+    >>> text_of(7), text_of(chr(0xD800))
+    ('7', '?')
+    """
+    if type(value) is str and value.isascii():
+        return value[:256]
+    try:
+        return str(value).encode("utf-8", "replace").decode("utf-8")[:256]
+    except Exception:
+        return _described(value)
 
 
 def _described(value: Any) -> str:

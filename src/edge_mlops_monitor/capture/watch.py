@@ -37,8 +37,9 @@ class Call:
 class Watch:
     """Records calls under `model`, `model_version`, `source` and `tags`.
 
-    As a decorator on plain, async and generator functions and on methods, `inputs` and `outputs` select what is
-    recorded: names of arguments (of keys of the result), or a callable that is given the arguments (the result).
+    As a decorator on plain, async and generator functions and on methods, `inputs` and `outputs` select what
+    is recorded: names of arguments (of keys of the result), or a callable that is given the arguments (the
+    result).
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class Watch:
     def _snapshot(self, select: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The inputs as they are before the call, encoded, since the function may change them."""
         try:
-            return msgspec.Raw(self._recorder._encode_value(select(*args, **kwargs)))
+            return msgspec.Raw(self._recorder.encode_value(select(*args, **kwargs)))
         except Exception:
             self._recorder.dropped["selector_failed"] += 1
             return None
@@ -212,7 +213,7 @@ class _Stream:
     def add(self, item: Any) -> None:
         self.count += 1
         if len(self.items) < MAX_YIELDED:
-            self.items.append(msgspec.Raw(self.watch._recorder._encode_value(item)))
+            self.items.append(msgspec.Raw(self.watch._recorder.encode_value(item)))
 
     def tee(self, source: Any) -> Any:
         """Delegate to `source`, values sent and thrown included, noting what it yields."""
@@ -220,10 +221,7 @@ class _Stream:
         error: BaseException | None = None
         while True:
             try:
-                if error is not None:
-                    item = source.throw(error)
-                else:
-                    item = source.send(next_value)
+                item = source.send(next_value) if error is None else source.throw(error)
             except StopIteration as stop:
                 return stop.value
             self.add(item)

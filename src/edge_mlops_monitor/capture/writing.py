@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from struct import unpack_from
 from typing import Any
 
 import msgspec
 
 from edge_mlops_monitor import blocks
-from edge_mlops_monitor.blocks import Packed
+from edge_mlops_monitor.blocks import FIELDS, Packed, split_id
 from edge_mlops_monitor.capture.redaction import Redaction
 from edge_mlops_monitor.errors import StoreFullError
 from edge_mlops_monitor.records import Record
@@ -17,128 +18,152 @@ from edge_mlops_monitor.retention import free_expendable
 from edge_mlops_monitor.store import Store, Transaction
 
 ROWS_PER_BLOCK = 500
-NOT_LOST = {"sampled_out", "simplified", "duplicate_id", "timestamp_unreadable"}
+LOSSES = {"memory_full", "unrecordable"}  # other counts: records kept, or not wanted
 
-# id, time, encoded row, whether the caller chose the id (so that it may stand in the store already)
-Item = tuple[str, float, bytes, bool]
-Encode = Callable[[Any], bytes]
+_decode = msgspec.msgpack.Decoder(list[Any]).decode
+_encode = msgspec.msgpack.Encoder().encode
+INPUTS, OUTPUTS, ERROR, TAGS = (
+    FIELDS["predictions"].index(name) for name in ("inputs", "outputs", "error", "tags")
+)
+TIME_AT = 2  # a row begins 0x9a 0xcb, eight bytes of time, then the id
 
 
 def write_batch(
     store: Store,
-    items: list[Item],
+    rows: list[bytes],
     others: Sequence[Record],
     counts: Counter[str],
+    given: set[str],
     redaction: Redaction | None,
-    encode: Encode,
 ) -> None:
-    """Commit all of it, or raise StoreError with nothing changed; a full disk is met by giving up what
-    nobody waits for."""
+    """Commit all of it, or raise StoreError with nothing changed.
+
+    `given` are ids that may stand in the store already. A full disk is met by giving up what nobody waits
+    for.
+    """
     if redaction is not None:
-        items = [(id, ts, redact_row(row, redaction, encode), given) for id, ts, row, given in items]
+        rows = [redact_row(row, redaction) for row in rows]
     try:
-        _commit(store, items, others, counts, encode)
+        _commit(store, rows, others, counts, given)
     except StoreFullError:
-        needed = sum(len(item[2]) for item in items) + 4096
         with store.transaction() as tx:
-            free_expendable(tx, needed)
-        _commit(store, items, others, counts, encode)
+            free_expendable(tx, sum(map(len, rows)) + 4096)
+        _commit(store, rows, others, counts, given)
 
 
 def _commit(
-    store: Store, items: list[Item], others: Sequence[Record], counts: Counter[str], encode: Encode
+    store: Store, rows: list[bytes], others: Sequence[Record], counts: Counter[str], given: set[str]
 ) -> None:
     counts = Counter(counts)
     with store.transaction() as tx:
-        items = _supersede(tx, items, counts, encode)
-        for start in range(0, len(items), ROWS_PER_BLOCK):
-            part = items[start : start + ROWS_PER_BLOCK]
-            _, last = tx.append_block("predictions", _packed(part))
-            _remember_ids(tx, part, last)
+        if given:
+            rows = _superseding(tx, rows, given, counts)
+        for start in range(0, len(rows), ROWS_PER_BLOCK):
+            part = rows[start : start + ROWS_PER_BLOCK]
+            _, last_seq = tx.append_block("predictions", _packed(part))
+            if given:
+                _remember_ids(tx, given.intersection(map(row_id, part)), last_seq)
         by_kind: dict[str, list[Record]] = defaultdict(list)
         for record in others:
             by_kind[record.kind].append(record)
         for kind, records in by_kind.items():
             tx.append(kind, records)
-        for reason, number in counts.items():
-            tx.lost(reason, number)
-        lost = sum(number for reason, number in counts.items() if reason not in NOT_LOST)
-        if lost:
-            reasons = ", ".join(
-                f"{number} {reason}" for reason, number in counts.items() if reason not in NOT_LOST
-            )
-            tx.event("loss", "warning", f"{lost} records never reached the store: {reasons}", records=lost)
+        _count(tx, counts)
 
 
-def _packed(items: Sequence[Item]) -> Packed:
-    times = [item[1] for item in items]
-    split = [blocks.split_id(item[0]) for item in items if not item[3]]
-    own = [pair for pair in split if pair is not None]
-    numbers = [number for _, number in own]
+def _count(tx: Transaction, counts: Counter[str]) -> None:
+    for reason, number in counts.items():
+        tx.lost(reason, number)
+    losses = {reason: number for reason, number in counts.items() if reason in LOSSES}
+    if losses:
+        total = sum(losses.values())
+        reasons = ", ".join(f"{number} {reason}" for reason, number in losses.items())
+        tx.event("loss", "warning", f"{total} records never reached the store ({reasons})", **losses)
+
+
+def row_id(row: bytes) -> str:
+    """The id of an encoded row.
+
+    >>> row_id(_encode((1.5, "3f2a9c0d11b2-1000", *[None] * 8)))
+    '3f2a9c0d11b2-1000'
+    """
+    head = row[TIME_AT + 8]
+    if head & 0xE0 == 0xA0:  # fixstr: what the hot path's own ids are
+        return row[TIME_AT + 9 : TIME_AT + 9 + (head & 0x1F)].decode()
+    return str(_decode(row)[1])
+
+
+def _packed(rows: Sequence[bytes]) -> Packed:
+    times = [unpack_from(">d", row, TIME_AT)[0] for row in rows]
+    own = [pair for pair in map(split_id, map(row_id, rows)) if pair is not None]
+    session = own[0][0] if own else None
+    numbers = [number for of, number in own if of == session]
     return Packed(
-        payload=blocks.join([item[2] for item in items]),
-        count=len(items),
+        payload=blocks.join(rows),
+        count=len(rows),
         first_ts=min(times),
         last_ts=max(times),
-        session=own[0][0] if own else None,
+        session=session,
         first_n=min(numbers, default=None),
         last_n=max(numbers, default=None),
     )
 
 
-def _remember_ids(tx: Transaction, items: Sequence[Item], last_seq: int) -> None:
+def _remember_ids(tx: Transaction, ids: set[str], last_seq: int) -> None:
     key = tx.generation_number << blocks.SEQ_BITS | last_seq
-    given = [(item[0], key) for item in items if item[3]]
-    for row in given:
-        tx.sql("INSERT OR REPLACE INTO caller_ids VALUES (?, ?)", row)
+    for id in ids:
+        tx.sql("INSERT OR REPLACE INTO caller_ids VALUES (?, ?)", (id, key))
 
 
-def _supersede(tx: Transaction, items: list[Item], counts: Counter[str], encode: Encode) -> list[Item]:
-    """Where an id was given that stands already, here or in the store, the later record wins."""
-    if not any(item[3] for item in items):
-        return items
+def _superseding(tx: Transaction, rows: list[bytes], given: set[str], counts: Counter[str]) -> list[bytes]:
+    """Where a given id stands already, in this batch or in the store, the later record wins."""
+    kept: list[bytes | None] = []
     place: dict[str, int] = {}
-    kept: list[Item | None] = list(items)
-    for index, item in enumerate(items):
-        earlier = place.get(item[0])
-        if earlier is not None and kept[earlier] is not None:
-            kept[index], merged = _merged(items[earlier], item, encode)
-            kept[earlier] = None
-            counts["duplicate_id"] += not merged
-        elif item[3]:
-            kept[index] = _take_from_store(tx, item, counts, encode)
-        place[item[0]] = index
-    return [item for item in kept if item is not None]
+    for row in rows:
+        id = row_id(row)
+        if id in given:
+            earlier = kept[place[id]] if id in place else _taken_from_store(tx, id)
+            if earlier is not None:
+                row, joined = _joined(earlier, row)
+                counts["duplicate_id"] += not joined
+            if id in place:
+                kept[place[id]] = None
+        place[id] = len(kept)
+        kept.append(row)
+    return [row for row in kept if row is not None]
 
 
-def _take_from_store(tx: Transaction, item: Item, counts: Counter[str], encode: Encode) -> Item:
-    block = tx.find_block(item[0])
+def _taken_from_store(tx: Transaction, id: str) -> bytes | None:
+    """The row that stands in the store under this id, removed from there."""
+    block = tx.find_block(id)
     if block is None:
-        return item
-    records = block.records()
-    earlier = [record for record in records if getattr(record, "id", None) == item[0]]
-    if not earlier:
-        return item
-    old = earlier[-1]
-    row = encode(tuple(getattr(old, name) for name in blocks.FIELDS["predictions"]))
-    winner, merged = _merged((item[0], old.ts, row, True), item, encode)
-    counts["duplicate_id"] += not merged
-    tx.rewrite(block, [getattr(record, "id", None) == item[0] for record in records], "superseded")
-    return winner
+        return None
+    matches = [getattr(record, "id", None) == id for record in block.records()]
+    if True not in matches:
+        return None
+    row = _decode_rows(block)[len(matches) - 1 - matches[::-1].index(True)]
+    tx.rewrite(block, matches, "superseded")
+    return _encode(row)
 
 
-def _merged(earlier: Item, later: Item, encode: Encode) -> tuple[Item, bool]:
-    """The later record; if the two are halves of one, both together (and True)."""
-    old, new = msgspec.msgpack.decode(earlier[2]), msgspec.msgpack.decode(later[2])
-    if old[6] is None and new[5] is None and old[8] is None:
-        whole = (old[0], *new[1:5], old[5], new[6], max(0.0, new[0] - old[0]), *new[8:])
-        return (later[0], old[0], encode(whole), True), True
-    return later, old[6] is None and old[5] == new[5]
+def _decode_rows(block: blocks.Block) -> list[list[Any]]:
+    rows: list[list[Any]] = msgspec.msgpack.decode(blocks.split_payload(block.payload)[1])
+    return rows
 
 
-def redact_row(row: bytes, redaction: Redaction, encode: Encode) -> bytes:
+def _joined(earlier: bytes, later: bytes) -> tuple[bytes, bool]:
+    """The later record; if the two are halves of one prediction, both together (and True)."""
+    old, new = _decode(earlier), _decode(later)
+    if old[OUTPUTS] is None and old[ERROR] is None and new[INPUTS] is None:
+        whole = [old[0], *new[1:INPUTS], old[INPUTS], new[OUTPUTS], max(0.0, new[0] - old[0]), *new[ERROR:]]
+        return _encode(whole), True
+    completed = old[OUTPUTS] is None and old[ERROR] is None and old[INPUTS] == new[INPUTS]
+    return later, completed
+
+
+def redact_row(row: bytes, redaction: Redaction) -> bytes:
     """A row with the redaction applied to its inputs, outputs and tags."""
-    values = msgspec.msgpack.decode(row)
-    for index, name in ((5, "inputs"), (6, "outputs"), (9, "tags")):
+    values = _decode(row)
+    for index, name in ((INPUTS, "inputs"), (OUTPUTS, "outputs"), (TAGS, "tags")):
         values[index] = redaction.apply(name, values[index])
-    return encode(values)
+    return _encode(values)
