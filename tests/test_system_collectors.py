@@ -244,14 +244,18 @@ def test_sensors_that_cannot_be_read_or_believed_are_left_out(tmp_path: Path) ->
             "class/thermal/thermal_zone1/type": "off\n",  # has no temp at all
             "class/thermal/thermal_zone2/temp": "-273150\n",
             "class/thermal/thermal_zone3/temp": "\n",
+            "class/thermal/thermal_zone5/type": "battery\n",
+            "class/thermal/thermal_zone5/temp": "20000\n",
             "class/thermal/thermal_zone10/temp": "42000\n",  # has no type
         },
     )
     (zones / "class/thermal/thermal_zone4/temp").mkdir(parents=True)  # reading it is an error
-    assert series(COLLECTORS["thermal"](sys=zones).collect(0.0)) == {
-        ("hw.temperature", "thermal_zone0", "cpu-thermal"): 51.0,
-        ("hw.temperature", "thermal_zone10", "thermal_zone10"): 42.0,
-    }
+    found = series(COLLECTORS["thermal"](sys=zones).collect(0.0))
+    assert list(found.items()) == [
+        (("hw.temperature", "thermal_zone0", "cpu-thermal"), 51.0),
+        (("hw.temperature", "thermal_zone5", "battery"), 20.0),
+        (("hw.temperature", "thermal_zone10", "thermal_zone10"), 42.0),
+    ]
 
 
 def test_a_thermal_zone_shown_again_as_a_hardware_monitor_is_reported_once(tmp_path: Path) -> None:
@@ -302,9 +306,9 @@ def test_another_process_under_the_same_id_starts_anew(procfs: Path, tmp_path: P
     text = (procfs / "proc/26231/stat").read_text()
     (tmp_path / "26231").mkdir()
     collector = COLLECTORS["process"](proc=tmp_path, pid=26231)
-    for started in ("82375", "99999"):
+    for now, started in ((0.0, "82375"), (10.0, "99999")):
         (tmp_path / "26231" / "stat").write_text(text.replace("82375", started))
-        found = series(collector.collect(0.0))
+        found = series(collector.collect(now))
     assert ("process.cpu.utilization", "26231") not in found
 
 
