@@ -278,9 +278,11 @@ class Storage(Section, frozen=True, kw_only=True):
     ] = ""
     access_key_id: Annotated[
         str,
-        Meta(description="Access key; empty: from the environment or the machine's role, as usual for S3."),
+        Meta(description="Access key; empty: AWS_ACCESS_KEY_ID of the environment."),
     ] = ""
-    secret_access_key: Annotated[str, Meta(description="The secret that belongs to access_key_id.")] = ""
+    secret_access_key: Annotated[
+        str, Meta(description="Its secret; empty: AWS_SECRET_ACCESS_KEY.")
+    ] = ""
     path: Annotated[str, Meta(description="Folder that type file uploads to.")] = ""
     sqlite_path: Annotated[
         str, Meta(min_length=1, description="The database on the device; created when first written to.")

@@ -1,0 +1,56 @@
+"""`drift`: check now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_mlops_monitor.cli.options import config_option, exit_code_option, json_option, load, open_store
+from edge_mlops_monitor.cli.output import print_json
+
+if TYPE_CHECKING:
+    from edge_mlops_monitor.records import DriftResult
+
+DRIFT = 3
+
+
+@click.command()
+@config_option
+@json_option
+@exit_code_option
+def drift(config_path: Path | None, as_json: bool, exit_code: bool) -> int:
+    """Compare what was recorded last with the reference, now, for every feature."""
+    from edge_mlops_monitor.monitor import EdgeMonitor
+
+    config = load(config_path)
+    open_store(config).close()
+    monitor = EdgeMonitor(config=config)
+    try:
+        results = monitor.check_drift()
+    finally:
+        monitor.stop()
+    drifted = any(result.is_drift for result in results)
+    if as_json:
+        print_json({"drift": drifted, "results": [result.to_dict() for result in results]})
+    else:
+        click.echo(_table(results) if results else _nothing())
+    return DRIFT if exit_code and drifted else 0
+
+
+def _nothing() -> str:
+    return "Nothing to say yet: no feature has both a reference and enough predictions after it."
+
+
+def _table(results: list[DriftResult]) -> str:
+    """One line for each feature, those that drifted first."""
+    lines = [f"{'':6}{'feature':30}{'method':12}{'effect':>9}{'p-value':>10}{'rows':>10}"]
+    for result in sorted(results, key=lambda result: not result.is_drift):
+        verdict = {True: "DRIFT", False: "fine", None: "?"}[result.is_drift]
+        effect = "" if result.effect is None else f"{result.effect:.3g}"
+        p_value = "" if result.p_value is None else f"{result.p_value:.2g}"
+        name = result.feature if len(result.feature) < 30 else f"{result.feature[:26]}..."
+        line = f"{verdict:6}{name:30}{result.method:12}{effect:>9}{p_value:>10}{result.sample_size:>10}"
+        lines.append(line)
+    return "\n".join(lines)
