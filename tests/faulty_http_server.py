@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -19,7 +20,7 @@ class Answer(NamedTuple):
     """One complete reply, whatever was asked."""
 
     status: int
-    headers: dict[str, str] = {}
+    headers: Mapping[str, str] | None = None
     body: bytes = b""
 
 
@@ -69,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _put(self, body: bytes) -> None:
         objects = self.server.owner.objects
         if self.headers.get("If-None-Match") == "*" and self._key() in objects:
-            self._reply(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
+            self._reply(412, None, b"<Error><Code>PreconditionFailed</Code></Error>")
             return
         objects[self._key()] = body
         self._reply(200, {"ETag": f'"{hashlib.md5(body).hexdigest()}"'}, b"")
@@ -77,14 +78,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _get(self) -> None:
         body = self.server.owner.objects.get(self._key())
         if body is None:
-            self._reply(404, {}, b"<Error><Code>NoSuchKey</Code></Error>")
+            self._reply(404, None, b"<Error><Code>NoSuchKey</Code></Error>")
         else:
             etag = f'"{hashlib.md5(body).hexdigest()}"'
             self._reply(200, {"ETag": etag, "Last-Modified": "Tue, 14 Nov 2023 22:13:20 GMT"}, body)
 
-    def _reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
+    def _reply(self, status: int, headers: Mapping[str, str] | None, body: bytes) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": "application/xml", **headers}.items():
+        for name, value in {"Content-Type": "application/xml", **(headers or {})}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
