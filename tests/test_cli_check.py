@@ -142,7 +142,9 @@ def test_a_database_of_another_program_or_open_to_others_is_named(tmp_path):
 
 
 def test_too_little_disk_space_is_named(tmp_path):
-    assert any("lower storage.max_sqlite_size_mb" in found.remedy for found in of_database(tmp_path / "m.db", 1e9))
+    assert any(
+        "lower storage.max_sqlite_size_mb" in found.remedy for found in of_database(tmp_path / "m.db", 1e9)
+    )
 
 
 def test_an_affected_sqlite_is_explained_and_an_old_one_refused():

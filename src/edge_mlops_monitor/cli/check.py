@@ -12,7 +12,12 @@ from edge_mlops_monitor.cli.options import config_option, json_option, load, whe
 from edge_mlops_monitor.cli.output import print_json, rows
 from edge_mlops_monitor.errors import ConfigError
 
-MARKS = {"ok": ("ok", "green"), "note": ("note", "cyan"), "warning": ("warn", "yellow"), "failed": ("FAIL", "red")}
+MARKS = {
+    "ok": ("ok", "green"),
+    "note": ("note", "cyan"),
+    "warning": ("warn", "yellow"),
+    "failed": ("FAIL", "red"),
+}
 
 
 @click.command()

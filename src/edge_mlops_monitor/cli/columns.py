@@ -17,17 +17,27 @@ class Names(click.ParamType[list[str]]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
         """The names."""
-        return value if isinstance(value, list) else [name.strip() for name in value.split(",") if name.strip()]
+        return (
+            value if isinstance(value, list) else [name.strip() for name in value.split(",") if name.strip()]
+        )
 
 
 OPTIONS = [
-    click.option("--inputs", type=Names(), multiple=True, metavar="A,B", help="Columns that are inputs of the model."),
+    click.option(
+        "--inputs", type=Names(), multiple=True, metavar="A,B", help="Columns that are inputs of the model."
+    ),
     click.option("--outputs", type=Names(), multiple=True, metavar="Y", help="Columns that are its outputs."),
     click.option("--timestamp", metavar="T", help="Column with the time: Unix seconds or ISO 8601."),
     click.option("--actual", metavar="LABEL", help="Column with the true answer."),
-    click.option("--source", metavar="S", help="Column that says where a row comes from; each is kept apart."),
     click.option(
-        "--categorical", type=Names(), multiple=True, metavar="C", help="Columns of categories written as numbers."
+        "--source", metavar="S", help="Column that says where a row comes from; each is kept apart."
+    ),
+    click.option(
+        "--categorical",
+        type=Names(),
+        multiple=True,
+        metavar="C",
+        help="Columns of categories written as numbers.",
     ),
 ]
 

@@ -23,18 +23,36 @@ KINDS = ("predictions", "system", "drift", "events", "actuals")
 
 
 @click.command()
-@click.option("--kind", type=click.Choice(KINDS), default="predictions", show_default=True, help="What to export.")
 @click.option(
-    "--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True, help="How to write it."
+    "--kind", type=click.Choice(KINDS), default="predictions", show_default=True, help="What to export."
 )
-@click.option("--since", type=Moment(), help="From here on: 2026-05-01, 2026-05-01T12:00Z, Unix seconds, or 12h ago.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv"]),
+    default="jsonl",
+    show_default=True,
+    help="How to write it.",
+)
+@click.option(
+    "--since", type=Moment(), help="From here on: 2026-05-01, 2026-05-01T12:00Z, Unix seconds, or 12h ago."
+)
 @click.option("--until", type=Moment(), help="Up to here, written like --since.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE instead of standard output."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write to FILE instead of standard output.",
 )
 @config_option
 def export(
-    kind: str, form: str, since: float | None, until: float | None, output: Path | None, config_path: Path | None
+    kind: str,
+    form: str,
+    since: float | None,
+    until: float | None,
+    output: Path | None,
+    config_path: Path | None,
 ) -> None:
     """Write what is stored, oldest first, one record a line."""
     store = open_store(load(config_path))

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from edge_mlops_monitor.config import Config
 
 SINK_SECONDS = 30.0  # a sink that has not answered by then is not reachable in practice
-EXTRAS = {"s3": ("obstore", "uploads to S3"), "parquet": ("pyarrow", "reads Parquet in `reference build` and `replay`")}
+EXTRAS = {
+    "s3": ("obstore", "uploads to S3"),
+    "parquet": ("pyarrow", "reads Parquet in `reference build` and `replay`"),
+}
+FIXED_BRANCHES = ((3, 44, 6), (3, 50, 7))  # backports of the repair of the WAL-reset bug
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "ceph", "glusterfs"}
 
 
@@ -54,7 +58,9 @@ def machine_findings(config: Config, path: Path | None, offline: bool) -> Iterat
 def of_config(config: Config, path: Path | None) -> Iterator[Finding]:
     """Where the config comes from, what in it does nothing, who may read its secrets."""
     if path is None:
-        yield Finding("config", "ok", "none found, so the defaults count", "write one with: edge-mlops-monitor init")
+        yield Finding(
+            "config", "ok", "none found, so the defaults count", "write one with: edge-mlops-monitor init"
+        )
     else:
         yield Finding("config", "ok", f"{path} is valid")
     variables = sorted(name for name in os.environ if name.upper().startswith("EDGE_MLOPS_MONITOR__"))
@@ -74,7 +80,9 @@ def of_config(config: Config, path: Path | None) -> Iterator[Finding]:
             "end it with a slash, if it is meant to be a folder",
         )
     if path is not None and config.to_dict() != config.to_dict(masked=False) and _others_may_read(path):
-        yield Finding("config", "warning", f"{path} holds secrets and others may read it", f"chmod 600 {path}")
+        yield Finding(
+            "config", "warning", f"{path} holds secrets and others may read it", f"chmod 600 {path}"
+        )
 
 
 def _others_may_read(path: Path) -> bool:
@@ -132,7 +140,9 @@ def _existing_database(path: Path) -> Finding:
         message, _, remedy = str(error).partition("; ")
         return Finding("database", "failed", message, remedy)
     if not os.access(path, os.W_OK):
-        return Finding("database", "failed", f"{path} is not writable for this user", "run as the user who owns it")
+        return Finding(
+            "database", "failed", f"{path} is not writable for this user", "run as the user who owns it"
+        )
     if path.stat().st_mode & 0o077:
         return Finding("database", "warning", f"others may read {path}", f"chmod 600 {path}")
     return Finding("database", "ok", f"{path} holds {stored:,} records".replace(",", " "))
@@ -192,10 +202,11 @@ def of_sqlite(version: tuple[int, ...]) -> Iterator[Finding]:
     """The SQLite that Python was built with."""
     text = ".".join(map(str, version))
     if version < (3, 31):
-        yield Finding("sqlite", "failed", f"SQLite {text} is too old", "use a Python with SQLite 3.31 or later")
+        yield Finding(
+            "sqlite", "failed", f"SQLite {text} is too old", "use a Python with SQLite 3.31 or later"
+        )
         return
-    fixed = version >= (3, 51, 3) or version[:2] == (3, 50) and version >= (3, 50, 7)
-    fixed = fixed or version[:2] == (3, 44) and version >= (3, 44, 6)
+    fixed = version >= (3, 51, 3) or any(branch <= version < (*branch[:2], 99) for branch in FIXED_BRANCHES)
     note = "" if fixed else "; its WAL can lose commits, so a rollback journal is used, which cannot"
     yield Finding("sqlite", "ok", f"SQLite {text}{note}")
 
@@ -224,8 +235,8 @@ def of_reference(config: Config) -> Iterator[Finding]:
         yield Finding(
             "reference",
             "note",
-            f"none given; each stream learns its own from at least {settings.learn_reference} predictions and "
-            f"{settings.learn_reference_hours:g} hours, and raises no alarm before",
+            f"none given; each stream learns its own from {settings.learn_reference} predictions "
+            f"and at least {settings.learn_reference_hours:g} hours, without alarms before",
             "give one: edge-mlops-monitor reference build training.csv -o reference.json",
         )
         return

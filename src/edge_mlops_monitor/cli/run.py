@@ -42,7 +42,11 @@ def run(config_path: Path | None) -> None:
 
 def _log_to_stderr(level: str) -> None:
     # Under systemd the journal adds the time; elsewhere we do.
-    form = "%(levelname)s %(message)s" if os.environ.get("JOURNAL_STREAM") else "%(asctime)s %(levelname)s %(message)s"
+    form = (
+        "%(levelname)s %(message)s"
+        if os.environ.get("JOURNAL_STREAM")
+        else "%(asctime)s %(levelname)s %(message)s"
+    )
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(form))
     logger = logging.getLogger("edge_mlops_monitor")

@@ -25,7 +25,7 @@ def upload(config_path: Path | None, as_json: bool) -> int:
     config = load(config_path)
     if not config.effective_sinks():
         raise click.ClickException(
-            "there is no sink to upload to; set storage.bucket, or storage.type: file with storage.path, or sinks"
+            "there is no sink to upload to; set storage.bucket, or type: file and path, or sinks"
         )
     open_store(config).close()
     monitor = EdgeMonitor(config=config)
