@@ -48,7 +48,7 @@ def _indicators(codes: NDArray[np.int64], cells: int) -> Floats:
     """Centred indicators, a column for each bin that varies; bins with hardly any rows tell nothing."""
     share = np.bincount(codes, minlength=cells) / max(1, len(codes))
     kept = np.flatnonzero((share > 0.01) & (share < 0.99))
-    return (codes[:, None] == kept).astype(np.float64) - share[kept]
+    return np.asarray((codes[:, None] == kept).astype(np.float64) - share[kept])
 
 
 def _autocorrelations(series: Floats) -> Floats:

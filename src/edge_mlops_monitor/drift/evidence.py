@@ -30,6 +30,8 @@ PRIORS = (40.0, 80.0, 160.0)  # rows that the null counts in the numerator
 WARNING = math.log(0.05)
 CALM = math.log(0.005)  # a warning ends below this
 CEILING = 20.0  # of log M, so that what is held back by the minimum effect can fall again
+BLOCK_ROWS = 25
+RECENT_ROWS = 400  # that the recent mean is about
 AFTER_ROWS = 2000.0  # most rows that the picture of the time after a change is made of
 RETRY_ROWS = 1000  # until a feature held back by the minimum effect is looked at again
 
@@ -41,6 +43,7 @@ STATE = {
     "memory": "mc",  # recent counts, forgetting
     "window": "mc",  # counts since the change would have begun
     "moments": "m3f",  # of the window: rows, sum and sum of squares of the standardised values
+    "recent": "3f",  # the same of the last few hundred rows, forgetting
     "log_m": "mf",  # log of the evidence
     "since_row": "mf",  # row at which the change would have begun
     "since_ts": "mf",
@@ -78,17 +81,19 @@ class Evidence:
     11
     """
 
-    def __init__(self, references: Sequence[FeatureReference]) -> None:
-        sizes = np.array([reference.bins.size for reference in references])
+    def __init__(self, references: Sequence[FeatureReference], block_rows: int = BLOCK_ROWS) -> None:
+        sizes = np.array([reference.bins.size for reference in references], dtype=np.int64)
         self.references = list(references)
-        self.starts = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
+        self.starts = np.cumsum(sizes) - sizes
         self.cells = int(sizes.sum())
         self.feature_of = np.repeat(np.arange(len(references)), sizes)
         self.tau = np.array([reference.tau for reference in references])
-        counts = np.concatenate([reference.counts for reference in references])
+        counts = np.concatenate([np.zeros(0), *(reference.counts for reference in references)])
         self.base = counts / self.tau[self.feature_of] + 0.5
         self.forget_by = 1 / np.array(MEMORIES)[:, None]
         self.prior = np.array(PRIORS)[:, None]
+        self._recent_kept = math.exp(-block_rows / RECENT_ROWS)
+        self.block_rows = block_rows
         self.state = self._fresh()
 
     def _fresh(self) -> dict[str, NDArray[Any]]:
@@ -130,10 +135,21 @@ class Evidence:
         state["window"] += counts
         state["moments"] *= kept[:, None, :]
         state["moments"] += blocks.moments[block]
+        state["recent"] *= self._recent_kept
+        state["recent"] += blocks.moments[block]
         state["log_m"] = np.minimum(np.logaddexp(log_m, gate) + path.ratios[t], CEILING)
         if path.back is not None:
             log_r = np.logaddexp(state["log_r"], log_w + math.log(len(MEMORIES)) + path.gate_back)
             state["log_r"] = log_r + path.back[t]
+
+    def keep(self, features: Sequence[int], references: Sequence[FeatureReference] = ()) -> Evidence:
+        """The evidence on some of the features, and on new ones."""
+        other = Evidence([*(self.references[feature] for feature in features), *references], self.block_rows)
+        cells = np.concatenate([np.zeros(0, dtype=np.int64)] + [np.r_[self.cells_of(f)] for f in features])
+        for name, axes in STATE.items():
+            chosen = cells if axes.endswith("c") else np.asarray(features, dtype=np.int64)
+            other.state[name][..., : len(chosen)] = self.state[name][..., chosen]
+        return other
 
     def _changes(self, row: int) -> Changes | None:
         level, total = self.state["level"], self.total()
@@ -198,7 +214,7 @@ class Blocks:
     """
 
     def __init__(
-        self, counts: Floats, moments: Floats, log_w: Floats, ts: Floats, first_row: int, rows: int
+        self, counts: Floats, moments: Floats, log_w: Floats, ts: Floats, first_row: int, rows: int = BLOCK_ROWS
     ) -> None:
         self.counts, self.moments, self.log_w, self.ts = counts, moments, log_w, ts
         self.first_row, self.rows = first_row, rows

@@ -9,6 +9,8 @@ row with probability at most rho^(k - 1).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -83,3 +85,96 @@ def least_runs(longest: NDArray[np.int64], repeat_share: Floats, log_share: floa
         rare = 1 + np.ceil(log_share / np.log(repeat_share))
     rare[(repeat_share >= 1) | np.isnan(rare)] = math.inf
     return np.asarray(np.maximum(np.maximum(LEAST_RUN, 2 * longest + 1), rare))
+
+
+class StuckCheck:
+    """The stuck-at check on several features, block by block.
+
+    `check` takes the values of whole blocks of rows, and tells which rows are repeats beyond the
+    longest run of the reference (they are evidence for a stuck sensor, not for drift), and which
+    features got stuck or came loose, in which block.
+    """
+
+    STATE = ("last", "length", "since_row", "since_ts", "stuck")
+
+    def __init__(self, references: Sequence[RunLengths]) -> None:
+        self.longest = np.array([runs.longest for runs in references], dtype=np.int64)
+        self.repeat_share = np.array([runs.repeat_share for runs in references], dtype=np.float64)
+        count = len(references)
+        self.state: dict[str, NDArray[Any]] = {
+            "last": np.full(count, math.nan),
+            "length": np.zeros(count, dtype=np.int64),
+            "since_row": np.zeros(count, dtype=np.int64),
+            "since_ts": np.zeros(count),
+            "stuck": np.zeros(count, dtype=np.int64),
+        }
+
+    @property
+    def checked(self) -> int:
+        """The number of features that can be checked."""
+        return int((self.repeat_share < 1).sum())
+
+    def check(
+        self, values: Floats, ts: Floats, first_row: int, log_shares: Floats
+    ) -> tuple[NDArray[np.bool_], list[StuckChange]]:
+        """Check rows (rows, features) that are `len(log_shares)` blocks, each with its log budget a row."""
+        state, blocks = self.state, len(log_shares)
+        runs, began = runs_of(values, state["last"], state["length"])
+        withheld = (runs > self.longest) & (self.repeat_share < 1)
+        changes = self._changes(values, runs, withheld, ts, first_row, log_shares)
+        moved = began >= 0
+        state["since_row"] = np.where(moved, first_row + began, state["since_row"])
+        state["since_ts"] = np.where(moved, ts[began], state["since_ts"])
+        state["last"], state["length"] = values[-1].copy(), runs[-1].copy()
+        assert len(values) % blocks == 0
+        return withheld, changes
+
+    def _changes(
+        self,
+        values: Floats,
+        runs: NDArray[np.int64],
+        withheld: NDArray[np.bool_],
+        ts: Floats,
+        first_row: int,
+        log_shares: Floats,
+    ) -> list[StuckChange]:
+        stuck = self.state["stuck"]
+        if not stuck.any() and not (runs >= LEAST_RUN).any():
+            return []
+        found = []
+        rows = len(values) // len(log_shares)
+        for block, log_share in enumerate(log_shares):
+            part = slice(block * rows, (block + 1) * rows)
+            least = least_runs(self.longest, self.repeat_share, float(log_share))
+            long = runs[part].max(axis=0) >= least
+            loose = ~withheld[part].any(axis=0) & (~np.isnan(values[part])).any(axis=0)
+            for feature in np.flatnonzero((stuck == 0) & long).tolist():
+                row = part.start + int((runs[part, feature] >= least[feature]).argmax())
+                found.append(self._change(feature, block, row, int(runs[row, feature]), values, ts, first_row))
+            for feature in np.flatnonzero((stuck == 1) & loose).tolist():
+                found.append(StuckChange(feature, block, False))
+            stuck[long] = 1
+            stuck[loose & ~long] = 0
+        return found
+
+    def _change(
+        self, feature: int, block: int, row: int, run: int, values: Floats, ts: Floats, first_row: int
+    ) -> StuckChange:
+        begin = row - run + 1
+        if begin >= 0:
+            since_row, since_ts = first_row + begin, float(ts[begin])
+        else:
+            since_row, since_ts = int(self.state["since_row"][feature]), float(self.state["since_ts"][feature])
+        return StuckChange(feature, block, True, float(values[row, feature]), run, since_row, since_ts)
+
+
+class StuckChange(msgspec.Struct, frozen=True):
+    """A feature got stuck (`value`, `run` equal values, since when) or came loose, in block `block`."""
+
+    feature: int
+    block: int
+    stuck: bool
+    value: float = 0.0
+    run: int = 0
+    since_row: int = 0
+    since_ts: float = 0.0

@@ -1,0 +1,137 @@
+"""The watcher's state as bytes, bit for bit; a state that cannot be used is told, not raised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mlops_monitor.drift.learning import Learning
+from edge_mlops_monitor.drift.reference import FeatureReference, References, Stream
+from edge_mlops_monitor.drift.settings import Settings
+from edge_mlops_monitor.drift.stream import Watch
+
+VERSION = 1
+PLAIN = ("learning", "lacking", "acknowledged", "rows", "newest", "results_due", "pending", "pending_ts")
+
+
+class _Array(msgspec.Struct, frozen=True, array_like=True):
+    kind: str
+    shape: list[int]
+    data: bytes
+
+
+class _Stream(msgspec.Struct, kw_only=True):
+    stream: Stream
+    known: list[str]
+    learned: dict[str, FeatureReference]
+    learning: list[Learning]
+    lacking: dict[str, str]
+    acknowledged: list[str]
+    rows: int
+    newest: _Array
+    results_due: _Array
+    pending: dict[str, list[Any]]
+    pending_ts: list[float]
+    names: list[str]
+    watched: list[FeatureReference]
+    alarms: dict[str, dict[str, Any]]
+    judge: dict[str, _Array]
+    check: dict[str, _Array]
+
+
+class _State(msgspec.Struct, kw_only=True):
+    version: int
+    fingerprint: str
+    newest: _Array
+    refused: list[tuple[Stream, str]]
+    references: list[FeatureReference]
+    streams: list[_Stream]
+
+
+def save(
+    fingerprint: str, streams: Mapping[Stream, Watch], references: References, refused: set[tuple[Stream, str]], newest: float
+) -> bytes:
+    """The state of all streams."""
+    state = _State(
+        version=VERSION,
+        fingerprint=fingerprint,
+        newest=_number(newest),
+        refused=sorted(refused, key=repr),
+        references=references.all(),
+        streams=[_save_stream(watch) for watch in streams.values()],
+    )
+    return msgspec.msgpack.encode(state)
+
+
+def restore(
+    state: bytes, fingerprint: str, settings: Settings
+) -> tuple[References, dict[Stream, Watch], set[tuple[Stream, str]], float] | None:
+    """What was saved; None where the state is damaged or made with other references or algorithm."""
+    try:
+        found = msgspec.msgpack.decode(state, type=_State)
+        if found.version != VERSION or found.fingerprint != fingerprint:
+            return None
+        references = References(found.references)
+        streams = {one.stream: _restore_stream(one, settings, references) for one in found.streams}
+        return references, streams, set(found.refused), _float(found.newest)
+    except (msgspec.DecodeError, ValueError, KeyError, IndexError):
+        return None
+
+
+def _save_stream(watch: Watch) -> _Stream:
+    return _Stream(
+        stream=watch.stream,
+        known=list(watch.known),
+        learned=watch.learned,
+        learning=watch.learning,
+        lacking=watch.lacking,
+        acknowledged=sorted(watch.acknowledged),
+        rows=watch.rows,
+        newest=_number(watch.newest),
+        results_due=_number(watch.results_due),
+        pending=watch.pending,
+        pending_ts=watch.pending_ts,
+        names=watch.judge.names,
+        watched=watch.judge.references,
+        alarms=watch.judge.alarms,
+        judge={name: _packed(array) for name, array in watch.judge.arrays.items()},
+        check={name: _packed(array) for name, array in watch.check.state.items()},
+    )
+
+
+def _restore_stream(saved: _Stream, settings: Settings, references: References) -> Watch:
+    watch = Watch(settings, saved.stream, references)
+    watch._keep([], dict(zip(saved.names, saved.watched, strict=True)))
+    watch.known = dict.fromkeys(saved.known)
+    watch.learned, watch.learning, watch.lacking = saved.learned, saved.learning, saved.lacking
+    watch.acknowledged, watch.rows = set(saved.acknowledged), saved.rows
+    watch.newest, watch.results_due = _float(saved.newest), _float(saved.results_due)
+    watch.pending, watch.pending_ts = saved.pending, saved.pending_ts
+    watch.judge.alarms = saved.alarms
+    for arrays, packed in ((watch.judge.arrays, saved.judge), (watch.check.state, saved.check)):
+        for name, array in arrays.items():
+            arrays[name] = _unpacked(packed[name], array)
+    return watch
+
+
+def _packed(array: NDArray[Any]) -> _Array:
+    return _Array(array.dtype.str, list(array.shape), np.ascontiguousarray(array).tobytes())
+
+
+def _unpacked(packed: _Array, like: NDArray[Any]) -> NDArray[Any]:
+    array = np.frombuffer(packed.data, dtype=packed.kind).reshape(packed.shape)
+    if array.shape != like.shape or array.dtype != like.dtype:
+        raise ValueError(f"an array of {array.shape} where {like.shape} belongs")
+    return np.array(array)
+
+
+def _number(value: float) -> _Array:
+    return _packed(np.array([value]))
+
+
+def _float(packed: _Array) -> float:
+    return float(np.frombuffer(packed.data, dtype=packed.kind)[0])

@@ -1,0 +1,194 @@
+"""From evidence to findings: warnings, alarms, recoveries and hourly results of one stream."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mlops_monitor.drift import findings
+from edge_mlops_monitor.drift.batch import WITHHELD, Batch
+from edge_mlops_monitor.drift.budget import DRIFT_SHARE
+from edge_mlops_monitor.drift.evidence import (
+    ALARMED,
+    BLOCK_ROWS,
+    FINE,
+    MEMORIES,
+    RETRY_ROWS,
+    WARNED,
+    Blocks,
+    Evidence,
+)
+from edge_mlops_monitor.drift.findings import Change, Where, change_of, scale_of
+from edge_mlops_monitor.drift.reference import FeatureReference, Stream
+from edge_mlops_monitor.drift.settings import Settings
+from edge_mlops_monitor.records import DriftResult, Event
+
+Floats = NDArray[np.float64]
+Found = list[tuple[int, "DriftResult | Event"]]  # with the block in which it was found
+
+METHOD = "e_detector"
+LEVELS = {FINE: "fine", WARNED: "warning", ALARMED: "alarm"}
+LARGEST = 1e6  # standardised values beyond count as this
+RECENT_MEMORY = 1
+
+
+class EvidenceJudge:
+    """Decides by the e-detector under the false-alarm budget."""
+
+    def __init__(self, settings: Settings, stream: Stream) -> None:
+        self.settings, self.stream = settings, stream
+        self.block_rows = BLOCK_ROWS
+        self.names: list[str] = []
+        self.evidence = Evidence([])
+        self.alarms: dict[str, dict[str, Any]] = {}  # open alarms: since when, which event
+        self._scale()
+
+    @property
+    def references(self) -> list[FeatureReference]:
+        """The features' references, in the order of `names`."""
+        return self.evidence.references
+
+    def lacks(self, reference: FeatureReference) -> str:
+        """What a reference lacks for decisions; empty where nothing."""
+        return reference.lacks
+
+    def keep(self, features: Sequence[int], names: Sequence[str], references: Sequence[FeatureReference]) -> None:
+        """Go on with some of the features, and with new ones."""
+        self.names = [self.names[feature] for feature in features] + list(names)
+        self.evidence = self.evidence.keep(features, references)
+        self.alarms = {name: data for name, data in self.alarms.items() if name in self.names}
+        self._scale()
+
+    def _scale(self) -> None:
+        self._centre = np.array([reference.mean or 0.0 for reference in self.references])
+        self._unit = np.array([scale_of(reference) for reference in self.references])
+
+    def take(self, batch: Batch, features: int) -> Found:
+        """Take in blocks of rows, with the budget split over so many `features`."""
+        if not self.names:
+            return []
+        blocks = self._blocks(batch, features)
+        found: Found = []
+        block = 0
+        while block < batch.blocks:
+            block, changes = self.evidence.advance(blocks, block)
+            if changes is not None:
+                for feature in changes.back:
+                    found += self._recover(feature, batch, block - 1)
+                for feature in changes.falling:
+                    found += self._level(feature, FINE, batch, block - 1)
+                for feature in changes.rising:
+                    found += self._rise(feature, batch, block - 1)
+        return found
+
+    def _blocks(self, batch: Batch, features: int) -> Blocks:
+        evidence = self.evidence
+        codes = np.where(batch.codes == WITHHELD, evidence.cells, batch.codes + evidence.starts)
+        codes += np.repeat(np.arange(batch.blocks) * (evidence.cells + 1), batch.rows)[:, None]
+        size = batch.blocks * (evidence.cells + 1)
+        counts = np.bincount(codes.ravel(), minlength=size).reshape(batch.blocks, -1)[:, :-1].astype(np.float64)
+        with np.errstate(divide="ignore"):
+            log_w = np.log(batch.shares * (DRIFT_SHARE / max(1, features) / len(MEMORIES)))
+        ts = batch.ts[:: batch.rows]
+        return Blocks(counts, self._moments(batch), log_w, ts, batch.first_row, batch.rows)
+
+    def _moments(self, batch: Batch) -> Floats:
+        """Rows, sum and sum of squares of the standardised values, by block and feature."""
+        with np.errstate(over="ignore"):
+            scores = (batch.values - self._centre) / self._unit
+        counted = ~np.isnan(scores) & (batch.codes != WITHHELD)
+        scores = np.where(counted, np.minimum(np.maximum(scores, -LARGEST), LARGEST), 0.0)
+        whole = np.stack((counted, scores, scores * scores))
+        whole = whole.reshape(3, batch.blocks, batch.rows, len(self.names))
+        return np.ascontiguousarray(whole.sum(axis=2).transpose(1, 0, 2))
+
+    def _where(self, feature: int, batch: Batch, block: int) -> Where:
+        return Where(self.stream, self.names[feature], batch.last_row(block), batch.last_ts(block))
+
+    def _change(self, feature: int, shares: Floats, moments: Floats) -> Change:
+        return change_of(self.references[feature], shares, self.evidence.null(feature), moments)
+
+    def _since_change(self, feature: int) -> tuple[Change, float]:
+        """The change in the window since it began, and its size in Cohen's w, corrected for chance."""
+        state, best = self.evidence.state, self.evidence.likeliest(feature)
+        window = state["window"][best, self.evidence.cells_of(feature)]
+        total = max(float(window.sum()), 1e-9)
+        null = self.evidence.null(feature)
+        squared = float(((window / total - null) ** 2 / null).sum()) - (len(null) - 1) / total
+        change = self._change(feature, window / total, state["moments"][best, :, feature])
+        return change, math.sqrt(max(squared, 0.0))
+
+    def _rise(self, feature: int, batch: Batch, block: int) -> Found:
+        state = self.evidence.state
+        if self.evidence.total()[feature] < 0:
+            return self._level(feature, WARNED, batch, block)
+        change, size = self._since_change(feature)
+        if size < self.settings.minimum_effect:
+            state["retry_row"][feature] = batch.last_row(block) + RETRY_ROWS
+            return self._level(feature, WARNED, batch, block) if state["level"][feature] == FINE else []
+        best, where = self.evidence.likeliest(feature), self._where(feature, batch, block)
+        since_ts, since_row = float(state["since_ts"][best, feature]), int(state["since_row"][best, feature])
+        event = findings.alarm(where, METHOD, change, since_ts, since_row)
+        self.alarms[where.feature] = {"event": event.id, "since": since_ts, "effect": change.effect}
+        result = self._result(feature, where, change, ALARMED)
+        self.evidence.alarm(feature)
+        return [(block, result), (block, event)]
+
+    def _level(self, feature: int, level: int, batch: Batch, block: int) -> Found:
+        self.evidence.state["level"][feature] = level
+        change, _ = self._since_change(feature)
+        return [(block, self._result(feature, self._where(feature, batch, block), change, level))]
+
+    def _recover(self, feature: int, batch: Batch, block: int) -> Found:
+        where = self._where(feature, batch, block)
+        self.evidence.recover(feature)
+        opened = self.alarms.pop(where.feature, {"since": where.ts})
+        event = findings.recovery(where, "drift", "is back at its reference", opened["since"])
+        return [(block, self._result(feature, where, self.recent(feature), FINE)), (block, event)]
+
+    def recent(self, feature: int) -> Change | None:
+        """How the last few hundred rows differ from the reference; None where there are none."""
+        state = self.evidence.state
+        memory = state["memory"][RECENT_MEMORY, self.evidence.cells_of(feature)]
+        if memory.sum() <= 0:
+            return None
+        return self._change(feature, memory / memory.sum(), state["recent"][:, feature])
+
+    def _result(self, feature: int, where: Where, change: Change | None, level: int) -> DriftResult:
+        total = float(self.evidence.total()[feature])
+        return findings.result(
+            where,
+            METHOD,
+            statistic=math.exp(total) if total > -math.inf else 0.0,
+            threshold=1.0,
+            is_drift=level == ALARMED,
+            state=LEVELS[level],
+            change=change,
+            sample_size=change.rows if change is not None else 0,
+        )
+
+    def results(self, row: int, ts: float) -> list[DriftResult]:
+        """The present answer about each feature."""
+        levels = self.evidence.state["level"]
+        return [
+            self._result(i, Where(self.stream, name, row, ts), self.recent(i), int(levels[i]))
+            for i, name in enumerate(self.names)
+        ]
+
+    def level_of(self, feature: int) -> str:
+        """fine, warning or alarm."""
+        return LEVELS[int(self.evidence.state["level"][feature])]
+
+    def clear(self, feature: int) -> None:
+        """End an alarm without waiting for the feature to come back."""
+        self.alarms.pop(self.names[feature], None)
+        self.evidence.recover(feature)
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The state, for keeping."""
+        return self.evidence.state

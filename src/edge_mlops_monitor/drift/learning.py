@@ -1,0 +1,81 @@
+"""Learning a reference on the device: a bounded, time-ordered sample of the first predictions.
+
+Rows are kept as whole blocks of consecutive rows, so that their autocorrelation can be measured. Where
+the hours to learn bring more rows than are kept, every second block is dropped, then every second of
+what remains, so that the sample stays even over the whole time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from edge_mlops_monitor.drift.reference import FeatureReference, build_feature
+from edge_mlops_monitor.drift.settings import Settings
+
+LEAST_ROWS = 100
+PATIENCE = 8  # times the rows that are asked for, before a feature that wanders is given up
+
+
+class Learning(msgspec.Struct):
+    """Features that began to be learned together, and what was kept of them."""
+
+    names: list[str]
+    started_ts: float
+    started_row: int
+    target: int
+    stride: int = 1
+    seen_blocks: int = 0
+    kept: list[dict[str, list[Any]]] = []
+
+    def due(self, settings: Settings, rows: int, ts: float) -> bool:
+        """Whether enough was seen once `rows` rows were, the last at `ts`."""
+        hours = (ts - self.started_ts) / 3600
+        return rows - self.started_row >= self.target and hours >= settings.learn_reference_hours
+
+    def take(self, columns: Mapping[str, list[Any]], block_rows: int) -> None:
+        """Take in whole blocks of rows."""
+        rows = len(next(iter(columns.values())))
+        for begin in range(0, rows, block_rows):
+            if self.seen_blocks % self.stride == 0:
+                self.kept.append({name: list(columns[name][begin : begin + block_rows]) for name in self.names})
+                self._thin(block_rows)
+            self.seen_blocks += 1
+
+    def _thin(self, block_rows: int) -> None:
+        if len(self.kept) * block_rows > 2 * self.target + block_rows:
+            self.kept = self.kept[::2]
+            self.stride *= 2
+
+    def build(self, name: str, block_rows: int, keep_values: bool, **stream: Any) -> FeatureReference:
+        """The reference of one feature from what was kept."""
+        column = [value for block in self.kept for value in block[name]]
+        segment = block_rows if self.stride > 1 else 0
+        return build_feature(name, column, keep_values=keep_values, segment=segment, **stream)
+
+    def release(self, names: list[str], settings: Settings) -> bool:
+        """Stop learning `names` and go on with the others for twice as long; whether any is left."""
+        self.names = [name for name in self.names if name not in names]
+        for block in self.kept:
+            for name in names:
+                del block[name]
+        self.target *= 2
+        return bool(self.names) and self.target <= PATIENCE * learning_rows(settings)
+
+    def missing(self, settings: Settings, rows: int, ts: float) -> str:
+        """What is still missing, as words."""
+        parts = []
+        left = self.target - (rows - self.started_row)
+        if left > 0:
+            parts.append(f"{left} predictions")
+        hours = settings.learn_reference_hours - (ts - self.started_ts) / 3600
+        if hours > 0:
+            parts.append(f"{hours:.1f} hours")
+        return " and ".join(parts) or "the end of this block"
+
+
+def learning_rows(settings: Settings) -> int:
+    """The rows a learned reference needs at least."""
+    return max(settings.learn_reference, LEAST_ROWS)

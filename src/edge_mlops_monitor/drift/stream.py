@@ -1,0 +1,253 @@
+"""One stream (model, version, source): its features, what they are learning, and their decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mlops_monitor.drift import findings
+from edge_mlops_monitor.drift.batch import WITHHELD, Batch, encode
+from edge_mlops_monitor.drift.budget import DRIFT_SHARE, Spending
+from edge_mlops_monitor.drift.findings import Where
+from edge_mlops_monitor.drift.judge import EvidenceJudge
+from edge_mlops_monitor.drift.learning import Learning, learning_rows
+from edge_mlops_monitor.drift.reference import Column, FeatureReference, References, Stream
+from edge_mlops_monitor.drift.settings import Settings
+from edge_mlops_monitor.quality.stuck import StuckCheck
+from edge_mlops_monitor.records import DriftResult, Event
+
+Floats = NDArray[np.float64]
+Finding = DriftResult | Event
+
+MOST_BLOCKS = 16  # at once; more would not fit in the processor's cache
+RESULT_SECONDS = 3600.0
+
+
+class Device(Protocol):
+    """What streams share: the budget and the limit of features."""
+
+    def watched(self, watch: Watch) -> int:
+        """Over how many features the budget of this stream is now split."""
+
+    def admit(self, watch: Watch, names: list[str], row: int, ts: float) -> tuple[list[str], list[Finding]]:
+        """Which of the new features there is room for, and what is to be said about the others."""
+
+
+class Watch:
+    """The state of one stream. `rows` counts its predictions, `pending` those short of a block."""
+
+    def __init__(self, settings: Settings, stream: Stream, references: References) -> None:
+        self.settings, self.stream, self.references = settings, stream, references
+        self.spending = Spending(settings)
+        self.judge = _judge(settings, stream)
+        self.check = StuckCheck([])
+        self.learning: list[Learning] = []
+        self.lacking: dict[str, str] = {}  # feature -> what its reference lacks
+        self.known: dict[str, None] = {}  # every feature, in the order of appearance
+        self.learned: dict[str, FeatureReference] = {}
+        self.acknowledged: set[str] = set()
+        self.rows = 0
+        self.newest = float("nan")
+        self.results_due = float("nan")
+        self.pending: dict[str, list[Any]] = {}
+        self.pending_ts: list[float] = []
+
+    @property
+    def block_rows(self) -> int:
+        """Rows that are judged together."""
+        return self.judge.block_rows
+
+    def _meet(self, names: list[str], ts: float, device: Device) -> list[Finding]:
+        """Get to know new features: those with a reference are watched, the others learned."""
+        admitted, found = device.admit(self, names, self.rows, ts)
+        self.known.update(dict.fromkeys(admitted))
+        references = {name: self.references.find(self.stream, name, self.known) for name in admitted}
+        self._watch({name: reference for name, reference in references.items() if reference is not None})
+        unknown = [name for name, reference in references.items() if reference is None]
+        if unknown:
+            self.learning.append(Learning(unknown, ts, self.rows, learning_rows(self.settings)))
+        return found
+
+    def _watch(self, references: Mapping[str, FeatureReference]) -> None:
+        enough = {}
+        for name, reference in references.items():
+            lacks = self.judge.lacks(reference)
+            self.lacking.pop(name, None)
+            if lacks:
+                self.lacking[name] = lacks
+            else:
+                enough[name] = reference
+        if enough:
+            self._keep(range(len(self.judge.names)), enough)
+
+    def _keep(self, features: range | list[int], new: Mapping[str, FeatureReference]) -> None:
+        state = self.check.state
+        self.judge.keep(list(features), list(new), list(new.values()))
+        self.check = StuckCheck([reference.runs for reference in self.judge.references])
+        for name, array in state.items():
+            self.check.state[name][: len(features)] = array[list(features)]
+
+    def forget(self, names: list[str]) -> None:
+        """Forget features and their references; they are met anew with their next row."""
+        self._keep([i for i, name in enumerate(self.judge.names) if name not in names], {})
+        for name in names:
+            for found in (self.known, self.lacking, self.learned, self.pending):
+                found.pop(name, None)
+            self.acknowledged.discard(name)
+            self.references.remove(self.stream, name)
+        for group in self.learning:
+            group.release([name for name in names if name in group.names], self.settings)
+            group.target //= 2
+        self.learning = [group for group in self.learning if group.names]
+
+    def take(self, columns: Mapping[str, Column], ts: Floats, device: Device) -> list[Finding]:
+        """Take in rows, as whole blocks; what is short of a block waits for the next call."""
+        merged = self._merge(columns, len(ts))
+        appears = {name: _first(merged[name]) for name in merged if name not in self.known}
+        ts = np.concatenate((self.pending_ts, ts))
+        found: list[Finding] = []
+        begin, step = 0, self.block_rows
+        while len(ts) - begin >= step:
+            new = sorted(name for name, row in appears.items() if row < begin + step)
+            if new:
+                found += self._meet(new, float(ts[begin]), device)
+                appears = {name: row for name, row in appears.items() if name not in new}
+            whole = min((len(ts), *appears.values()))  # a feature is met at the block it appears in
+            blocks = self._blocks_until_due(ts[begin : begin + max(step, (whole - begin) // step * step)])
+            part = slice(begin, begin + blocks * step)
+            found += self._take_blocks({n: merged[n][part] for n in self.known}, ts[part], blocks, device)
+            begin = part.stop
+        kept = [*self.known, *(name for name, row in appears.items() if row < len(ts))]
+        self.pending = {name: _listed(merged[name][begin:]) for name in kept[: self.settings.maximum_features]}
+        self.pending_ts = ts[begin:].tolist()
+        return found
+
+    def _merge(self, columns: Mapping[str, Column], rows: int) -> dict[str, Any]:
+        """What waited and what came, for each feature; None where a feature has no value."""
+        merged: dict[str, Any] = {}
+        waiting = len(self.pending_ts)
+        for name in dict.fromkeys((*self.known, *self.pending, *columns)):
+            column: Any = columns.get(name)
+            if column is None:
+                column = [None] * rows
+            before = self.pending.get(name) or [None] * waiting
+            if isinstance(column, np.ndarray):
+                merged[name] = _joined(before, column)
+            else:
+                merged[name] = [*before, *column] if before else column
+        return merged
+
+    def _blocks_until_due(self, ts: Floats) -> int:
+        """How many blocks can be taken in one go: up to where results or a learned reference are due."""
+        step = self.block_rows
+        ends = ts[step - 1 :: step][:MOST_BLOCKS]
+        due = ends >= self.results_due
+        for group in self.learning:
+            rows = self.rows + step * np.arange(1, len(ends) + 1) - group.started_row
+            hours = (ends - group.started_ts) / 3600
+            due |= (rows >= group.target) & (hours >= self.settings.learn_reference_hours)
+        return int(due.argmax()) + 1 if due.any() else len(ends)
+
+    def _take_blocks(
+        self, columns: Mapping[str, Any], ts: Floats, blocks: int, device: Device
+    ) -> list[Finding]:
+        values, codes = encode(columns, self.judge.names, self.judge.references, len(ts))
+        shares, self.newest = self.spending.shares(ts, self.newest)
+        batch = Batch(values, codes, ts, self.rows, shares.reshape(blocks, -1).sum(axis=1))
+        features = device.watched(self)
+        found = self._check_stuck(batch, features)
+        found += self.judge.take(batch, features)
+        self.rows += len(ts)
+        for group in self.learning:
+            group.take({name: _listed(columns[name]) for name in group.names}, self.block_rows)
+        found.sort(key=lambda item: item[0])
+        return [finding for _, finding in found] + self._due(batch)
+
+    def _check_stuck(self, batch: Batch, features: int) -> list[tuple[int, Finding]]:
+        if not self.check.checked:
+            return []
+        with np.errstate(divide="ignore"):
+            log_shares = np.log(batch.shares * ((1 - DRIFT_SHARE) / max(1, features) / batch.rows))
+        withheld, changes = self.check.check(batch.values, batch.ts, batch.first_row, log_shares)
+        batch.codes[withheld] = WITHHELD
+        found: list[tuple[int, Finding]] = []
+        for change in changes:
+            block = change.block
+            where = Where(
+                self.stream, self.judge.names[change.feature], batch.last_row(block), batch.last_ts(block)
+            )
+            if change.stuck:
+                longest = int(self.check.longest[change.feature])
+                event = findings.stuck(
+                    where, change.value, change.run, longest, change.since_ts, change.since_row
+                )
+            else:
+                since = float(self.check.state["since_ts"][change.feature])
+                event = findings.recovery(where, "stuck", "moves again", since)
+            found.append((block, event))
+        return found
+
+    def _due(self, batch: Batch) -> list[Finding]:
+        """Hourly results, and references that have been learned, at the end of the batch."""
+        ts = batch.last_ts(batch.blocks - 1)
+        found: list[Finding] = []
+        if not ts < self.results_due:
+            if self.results_due == self.results_due:
+                found += self.judge.results(self.rows - 1, ts)
+            self.results_due = ts + RESULT_SECONDS
+        for group in list(self.learning):
+            if group.due(self.settings, self.rows, ts):
+                self._learned(group)
+        return found
+
+    def _learned(self, group: Learning) -> None:
+        stream = dict(zip(("model", "model_version", "source"), self.stream, strict=True))
+        keep_values = self.settings.algorithm == "ks_test"
+        built = {name: group.build(name, self.block_rows, keep_values, **stream) for name in group.names}
+        self._watch(built)
+        ready = [name for name in built if name not in self.lacking]
+        self.learned.update({name: built[name] for name in ready})
+        if not group.release(ready, self.settings):
+            self.learning.remove(group)
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """The state of each feature, with what is missing where something is."""
+        found: dict[str, dict[str, Any]] = {}
+        ts = self.newest if self.newest == self.newest else 0.0
+        for group in self.learning:
+            missing = group.missing(self.settings, self.rows, ts)
+            found.update({name: {"state": "learning", "missing": missing} for name in group.names})
+        for name, lacks in self.lacking.items():
+            found[name] = {"state": "not_enough_reference", "missing": lacks}
+        for i, name in enumerate(self.judge.names):
+            stuck = self.check.state["stuck"][i]
+            found[name] = {"state": "stuck" if stuck else self.judge.level_of(i)}
+            if name in self.judge.alarms:
+                found[name] |= self.judge.alarms[name] | {"acknowledged": name in self.acknowledged}
+        return {name: found[name] for name in self.known if name in found}
+
+
+def _judge(settings: Settings, stream: Stream) -> EvidenceJudge:
+    return EvidenceJudge(settings, stream)
+
+
+def _first(column: Any) -> int:
+    """The first row with a value; beyond the last where there is none."""
+    if isinstance(column, np.ndarray):
+        return 0 if len(column) else 1 << 62
+    return next((row for row, value in enumerate(column) if value is not None), 1 << 62)
+
+
+def _listed(column: Any) -> list[Any]:
+    return column.tolist() if isinstance(column, np.ndarray) else list(column)
+
+
+def _joined(before: list[Any], column: NDArray[Any]) -> Any:
+    if not before:
+        return column
+    if column.dtype.kind == "f" and all(type(value) is float for value in before):
+        return np.concatenate((before, column))
+    return [*before, *column.tolist()]

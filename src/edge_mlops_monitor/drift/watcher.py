@@ -1,0 +1,192 @@
+"""The watcher: takes predictions as columns and says what has changed.
+
+It is pure: no store, no clock, no thread. The device and `replay` run the same code, and what it says
+does not depend on how the rows are cut into calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edge_mlops_monitor.drift import checkpoint
+from edge_mlops_monitor.drift.findings import Where, event
+from edge_mlops_monitor.drift.reference import Column, FeatureReference, References, Stream, dump
+from edge_mlops_monitor.drift.settings import Settings
+from edge_mlops_monitor.drift.stream import Finding, Watch
+from edge_mlops_monitor.records import DriftResult
+
+MOST_REFUSED = 4000  # names remembered
+DAY = 86400.0  # after which a silent stream no longer takes a share of the budget
+
+
+class Watcher:
+    """Decides about every feature of every stream under one false-alarm budget.
+
+    >>> import random
+    >>> rng = random.Random(1)
+    >>> settings = Settings(average_run_length=10_000, learn_reference_hours=0)
+    >>> watcher = Watcher(settings)
+    >>> healthy = {"inputs.a": [rng.gauss(0, 1) for _ in range(2000)]}
+    >>> findings = watcher.update(("m", "1", None), healthy, [0.0] * 2000)
+    >>> [finding for finding in findings if finding.kind == "events"]
+    []
+    >>> shifted = {"inputs.a": [rng.gauss(1, 1) for _ in range(200)]}
+    >>> [finding.kind for finding in watcher.update(("m", "1", None), shifted, [0.0] * 200)][-1]
+    'events'
+    >>> watcher.status()[("m", "1", None)]["inputs.a"]["state"]
+    'alarm'
+    """
+
+    def __init__(self, settings: Settings, references: Iterable[FeatureReference] | None = None) -> None:
+        self.settings = settings
+        self._given = list(references or ())
+        self._references = References(self._given)
+        self._streams: dict[Stream, Watch] = {}
+        self._newest = -math.inf
+        self._refused: set[tuple[Stream, str]] = set()
+
+    def update(self, stream: Stream, columns: Mapping[str, Column], ts: Sequence[float]) -> list[Finding]:
+        """Take in predictions of one stream, oldest first; what is new comes back as records.
+
+        `columns` maps a feature to its values, one for each prediction (None is missing); `ts` holds
+        the predictions' Unix seconds. Results and events carry the time of the row that decided.
+        """
+        rows = len(ts)
+        if not rows:
+            return []
+        watch = self._streams.get(stream)
+        if watch is None:
+            watch = Watch(self.settings, stream, self._references)
+        times = self._times(ts, watch)
+        self._streams[stream] = watch
+        self._newest = max(self._newest, float(times[-1]))
+        found = watch.take(columns, times, self)
+        if not watch.known and not watch.pending:
+            del self._streams[stream]
+        return found
+
+    def _times(self, ts: Sequence[float], watch: Watch) -> Any:
+        times = np.asarray(ts, dtype=np.float64)
+        wrong = ~np.isfinite(times)
+        if wrong.any():  # a moment that is none counts as the one before
+            times = np.where(wrong, np.nan_to_num(watch.newest), times)
+        return times
+
+    def watched(self, watch: Watch) -> int:
+        """Over how many features the budget of this stream is now split."""
+        if watch.spending.by_rows:
+            return len(watch.judge.names)
+        live = (other for other in self._streams.values() if not other.newest < self._newest - DAY)
+        return sum(len(other.judge.names) for other in {*live, watch})
+
+    def admit(self, watch: Watch, names: list[str], row: int, ts: float) -> tuple[list[str], list[Finding]]:
+        """As many of the new features as there is room for; the first refusal is an event."""
+        limit = self.settings.maximum_features
+        room = max(0, limit - sum(len(other.known) for other in self._streams.values()))
+        refused = names[room:]
+        if not refused:
+            return names, []
+        first = not self._refused
+        if len(self._refused) < MOST_REFUSED:
+            self._refused.update((watch.stream, name) for name in refused)
+        message = f"more than {limit} features appeared; those beyond are stored but not watched"
+        where = Where(watch.stream, "", row, ts)
+        return names[:room], [event("features_refused", "warning", where, message, {"limit": limit})] * first
+
+    def check(self) -> list[DriftResult]:
+        """The present answer about every watched feature, from its most recent rows."""
+        return [
+            result
+            for watch in self._streams.values()
+            for result in watch.judge.results(watch.rows - 1, _moment(watch.newest))
+        ]
+
+    def status(self) -> dict[Stream, dict[str, dict[str, Any]]]:
+        """By stream and feature: `state`, and what is `missing` or since when it is in alarm."""
+        return {stream: watch.status() for stream, watch in self._streams.items()}
+
+    @property
+    def features_refused(self) -> int:
+        """How many features beyond the limit were not watched."""
+        return len(self._refused)
+
+    def references(self) -> list[FeatureReference]:
+        """All references, given and learned, to be saved."""
+        learned = [reference for watch in self._streams.values() for reference in watch.learned.values()]
+        return [*self._references.all(), *learned]
+
+    def set_references(self, references: Iterable[FeatureReference]) -> None:
+        """Use these from now on, in place of those for the same features."""
+        for reference in references:
+            self._given.append(reference)
+            self._references.add(reference)
+            for watch in self._streams.values():
+                bare = [name for name in watch.known if reference.name in (name, name.partition(".")[2])]
+                fitting = [n for n in bare if self._references.find(watch.stream, n, watch.known) is reference]
+                self._renew(watch, fitting)
+
+    def _renew(self, watch: Watch, names: list[str]) -> None:
+        """Let features be met anew without losing the references that were given for them."""
+        kept = self._references.all()
+        watch.forget(names)
+        for reference in kept:
+            self._references.add(reference)
+
+    def rebaseline(
+        self,
+        model: str | None = None,
+        model_version: str | None = None,
+        source: str | None = None,
+        feature: str | None = None,
+    ) -> int:
+        """Forget references and learn anew: "this is the new normal". None means all; returns how many features."""
+        count = 0
+        for watch in self._matching(model, model_version, source):
+            names = [name for name in watch.known if feature in (None, name, name.partition(".")[2])]
+            watch.forget(names)
+            count += len(names)
+        return count
+
+    def acknowledge(
+        self, event_id: str | None = None, *, stream: Stream | None = None, feature: str | None = None
+    ) -> int:
+        """Mark open alarms as seen, by event, by stream or by feature; returns how many."""
+        count = 0
+        for key, watch in self._streams.items():
+            for name, opened in watch.judge.alarms.items():
+                if event_id in (None, opened["event"]) and stream in (None, key) and feature in (None, name):
+                    watch.acknowledged.add(name)
+                    count += 1
+        return count
+
+    def _matching(self, model: str | None, version: str | None, source: str | None) -> list[Watch]:
+        wanted = (model, version, source)
+        return [
+            watch
+            for stream, watch in self._streams.items()
+            if all(want is None or want == have for want, have in zip(wanted, stream, strict=True))
+        ]
+
+    def _fingerprint(self) -> str:
+        return hashlib.blake2s((self.settings.algorithm + dump(self._given)).encode()).hexdigest()
+
+    def state(self) -> bytes:
+        """All that the decisions depend on; `restore` goes on from it bit for bit."""
+        return checkpoint.save(self._fingerprint(), self._streams, self._references, self._refused, self._newest)
+
+    def restore(self, state: bytes) -> bool:
+        """Go on from a state; False where it belongs to other references or another algorithm."""
+        restored = checkpoint.restore(state, self._fingerprint(), self.settings)
+        if restored is None:
+            return False
+        self._references, self._streams, self._refused, self._newest = restored
+        return True
+
+
+def _moment(ts: float) -> float:
+    return ts if ts == ts else 0.0
