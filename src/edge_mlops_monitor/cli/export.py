@@ -35,7 +35,9 @@ KINDS = ("predictions", "system", "drift", "events", "actuals")
     help="How to write it.",
 )
 @click.option(
-    "--since", type=Moment(), help="From here on: 2026-05-01, 2026-05-01T12:00Z, Unix seconds, or 12h ago."
+    "--since",
+    type=Moment(),
+    help="From here on: 2026-05-01, 2026-05-01T12:00:00Z, Unix seconds, or 12h (ago).",
 )
 @click.option("--until", type=Moment(), help="Up to here, written like --since.")
 @click.option(

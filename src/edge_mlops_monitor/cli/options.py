@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,7 +28,7 @@ exit_code_option = click.option("--exit-code", is_flag=True, help="Exit with 3 w
 
 
 class Moment(click.ParamType[float]):
-    """A point in time: `2026-05-01`, `2026-05-01T12:00Z`, Unix seconds, or `90m` ago."""
+    """A point in time: `2026-05-01`, `2026-05-01T12:00:00Z`, Unix seconds, or `90m` (ago)."""
 
     name = "moment"
 
@@ -37,45 +36,14 @@ class Moment(click.ParamType[float]):
         """Unix seconds."""
         import time
 
-        if isinstance(value, (int, float)):
-            return float(value)
+        from edge_mlops_monitor.moments import as_moment
+
         try:
-            return moment(value, time.time())
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-
-
-def moment(text: str, now: float) -> float:
-    """Unix seconds that `text` means; raises ValueError with the ways to write it.
-
-    >>> moment("1h", now=10_000.0)
-    6400.0
-    >>> moment("1970-01-02T00:00Z", now=0.0)
-    86400.0
-    """
-    text = text.strip()
-    try:
-        if text[-1:] in UNITS and text[:-1]:
-            return now - _number(text[:-1]) * UNITS[text[-1]]
-        if text.replace(".", "", 1).isdigit() and len(text) != 8:
-            return _number(text)
-        # Python 3.10 does not know the Z of ISO 8601; a time without zone is local time.
-        return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise ValueError(
-            f"'{text}' is no point in time; write 2026-05-01, 2026-05-01T12:00Z, Unix seconds, "
-            "or how long ago: 90m, 12h, 30d"
-        ) from None
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1e12:
-        raise ValueError
-    return value
+            moment = as_moment(value, time.time())
+        except (ValueError, OverflowError, OSError) as error:
+            self.fail(str(error) if "write" in str(error) else f"{value!r} is no time", param, ctx)
+        assert moment is not None  # only None is none
+        return moment
 
 
 def load(config_path: Path | None) -> Config:

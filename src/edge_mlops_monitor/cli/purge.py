@@ -11,7 +11,9 @@ from edge_mlops_monitor.cli.output import number, print_json
 
 
 @click.command()
-@click.option("--before", type=Moment(), help="Erase everything older: 2026-05-01, Unix seconds, or 30d ago.")
+@click.option(
+    "--before", type=Moment(), help="Erase everything older: 2026-05-01, Unix seconds, or 30d (ago)."
+)
 @click.option("--id", "prediction_id", metavar="ID", help="Erase one prediction and its actuals.")
 @config_option
 @json_option
@@ -34,4 +36,5 @@ def purge(before: float | None, prediction_id: str | None, config_path: Path | N
     if as_json:
         print_json({"erased": erased})
     else:
-        click.echo(f"erased {number(erased)} records" if erased else "nothing to erase")
+        what = ", ".join(f"{number(count)} {kind}" for kind, count in erased.items() if count)
+        click.echo(f"erased {what}" if what else "there was nothing to erase")

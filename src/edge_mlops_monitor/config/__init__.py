@@ -129,7 +129,7 @@ def load_config(config_path: str | os.PathLike[str] | None = None) -> Config:
     >>> load_config().telemetry.upload_interval_seconds
     300.0
     """
-    if config_path is None:
+    if config_path is None or config_path == "":  # "" as in 0.1.1
         return _load({}, "", None)
     path = Path(os.path.abspath(os.path.expanduser(config_path)))
     return _load(read_file(path), str(path), path)
