@@ -1,0 +1,113 @@
+"""`status`: the state once, without creating anything, without importing what it does not need."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_mlops_monitor.cli import main
+from edge_mlops_monitor.clock import ManualClock
+from edge_mlops_monitor.records import Prediction
+from edge_mlops_monitor.store import Store
+
+
+@pytest.fixture(autouse=True)
+def _apart(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith("EDGE_MLOPS_MONITOR"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text("storage: {sqlite_path: m.db, type: file, path: out}\n")
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "m.db", device_id="pi-7", clock=ManualClock())
+    with store.transaction() as tx:
+        tx.append("predictions", [Prediction(ts=5.0, inputs={"a": n}) for n in range(1234)])
+        tx.lost("buffer_full", 12)
+        tx.event("note", "info", "nothing to see")
+        for n in range(7):
+            tx.event(
+                "drift",
+                "alarm",
+                f"camera-3 inputs.brightness number {n} is lower by half a standard deviation",
+            )
+    yield store
+    store.close()
+
+
+def test_the_answer_has_the_promised_keys(store, capsys):
+    assert main(["status", "--config", "c.yaml", "--json"]) == 0
+    state = json.loads(capsys.readouterr().out)
+    assert state["prediction_count"] == 1234
+    assert state["dropped"] == {"buffer_full": 12}
+    assert state["device_id"] == "pi-7"
+    assert state["database"]["exists"] is True
+    assert list(state["sinks"]) == ["file"]
+    assert [event["message"].split()[3] for event in state["recent_events"]] == ["6", "5", "4", "3", "2"]
+    promised = {
+        "system_metrics_count",
+        "pending_telemetry_batches",
+        "drift_results_count",
+        "last_upload",
+        "last_error",
+    }
+    assert promised <= set(state)
+
+
+def test_every_key_is_documented(store, capsys):
+    page = (Path(__file__).parent.parent / "docs" / "commands.md").read_text()
+    main(["status", "--config", "c.yaml", "--json"])
+    state = json.loads(capsys.readouterr().out)
+    for key in [*state, *state["sinks"]["file"], *state["database"]]:
+        assert f"`{key}`" in page, f"docs/commands.md does not describe the key {key} of `status`"
+
+
+def test_people_get_80_columns_with_the_figures(store, capsys):
+    assert main(["status", "--config", "c.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    for words in (
+        "pi-7",
+        "1 234 predictions",
+        "buffer full 12",
+        "sink file",
+        "Last alarms and warnings",
+        "number 6",
+    ):
+        assert words in out
+    assert "nothing to see" not in out
+
+
+def test_without_a_database_it_says_so_and_creates_none(capsys, tmp_path):
+    assert main(["status", "--config", "c.yaml"]) == 1
+    assert "there is no database at" in capsys.readouterr().err
+    assert main(["status", "--config", "c.yaml", "--json"]) == 1
+    state = json.loads(capsys.readouterr().out)
+    assert state["database"]["exists"] is False
+    assert state["prediction_count"] == 0
+    assert not (tmp_path / "m.db").exists()
+
+
+def test_neither_numpy_nor_rich_is_imported(store):
+    code = (
+        "import sys; from edge_mlops_monitor.cli import main; main(['status', '--config', 'c.yaml']);"
+        "bad = {'numpy', 'rich', 'obstore', 'pyarrow'} & set(sys.modules); sys.exit(f'{bad}' if bad else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_writer_is_not_disturbed_by_the_reader(store, capsys):
+    with store.transaction() as tx:
+        tx.append("predictions", [Prediction(ts=6.0, inputs={"a": 1})])
+        assert main(["status", "--config", "c.yaml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["prediction_count"] == 1234
