@@ -320,6 +320,8 @@ class Uploader:
             left = [wait for wait in waits if wait is not None and wait <= LONGEST_PAUSE]
             if not left:
                 return
+            if timeout is not None:
+                left.append(max(0.0, began + timeout - now))
             self._stopping.wait(min(left))
 
     def _in_time(self, began: float, timeout: float | None) -> bool:
