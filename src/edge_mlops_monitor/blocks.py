@@ -95,7 +95,7 @@ def pack(kind: str, records: Sequence[Record], seqs: list[int] | None = None) ->
 
 
 def join(rows: Sequence[bytes], seqs: list[int] | None = None) -> bytes:
-    """The payload made of rows that are encoded already: their numbers (nil: contiguous), then an array of them."""
+    """The payload of rows that are encoded already: their numbers (nil: contiguous), then their array."""
     return b"".join((_encode(seqs), b"\xdd", len(rows).to_bytes(4, "big"), *rows))
 
 

@@ -9,29 +9,39 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edge_mlops_monitor.store import Store
 
 ROLES = ("system", "decide", "upload")
+_HOLDER = "SELECT pid, started, namespace, boot_id, renewed FROM leases WHERE role = ?"
 
 
-def acquire(store: Store, role: str, ttl: float = 60.0) -> bool:
+TTL_SECONDS = 600.0  # every renewal is a commit, and wears the flash
+
+
+def acquire(store: Store, role: str, ttl: float = TTL_SECONDS) -> bool:
     """True while this process holds `role`; takes it where nobody living does."""
     me = (os.getpid(), _started(os.getpid()), _namespace(os.getpid()), store.clock.boot_id())
     now = store.clock.monotonic()
+    known = _answer(store.query(_HOLDER, (role,)), me, now, ttl)
+    if known is not None:
+        return known
     with store.transaction() as tx:
-        row = tx.sql(
-            "SELECT pid, started, namespace, boot_id, renewed FROM leases WHERE role = ?", (role,)
-        ).fetchone()
-        if row is not None and row[:4] == me:
-            if now - row[4] < ttl / 3 and now >= row[4]:
-                return True
-        elif row is not None and _alive(row, me, now, ttl):
-            return False
-        tx.sql("INSERT OR REPLACE INTO leases VALUES (?,?,?,?,?,?)", (role, *me, now))
-        return True
+        answer = _answer(tx.sql(_HOLDER, (role,)).fetchall(), me, now, ttl)
+        if answer is None:
+            tx.sql("INSERT OR REPLACE INTO leases VALUES (?,?,?,?,?,?)", (role, *me, now))
+        return answer is not False
+
+
+def _answer(rows: list[Any], me: tuple[int, str, str, str], now: float, ttl: float) -> bool | None:
+    """True: it is ours and fresh. False: somebody living has it. None: to be taken, or renewed."""
+    if not rows:
+        return None
+    if rows[0][:4] == me:
+        return True if 0 <= now - rows[0][4] < ttl / 3 else None
+    return False if _alive(rows[0], me, now, ttl) else None
 
 
 def release(store: Store, role: str) -> None:

@@ -1,4 +1,4 @@
-"""Sealed objects that wait for their sinks: added once, settled once for each sink, set aside where refused for ever.
+"""Sealed objects that wait for their sinks: added once, settled once for each, set aside where refused.
 
 An object's key and bytes never change after `add`. Its body is removed when no sink waits for it any more.
 """
@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-
-from edge_mlops_monitor.blocks import SEQ_BITS
 
 if TYPE_CHECKING:
     from edge_mlops_monitor.store import Store, Transaction
@@ -66,8 +64,8 @@ def add(
 
     retention.make_room(tx, len(body))
     number = tx.sql(
-        "INSERT INTO objects (key, kind, generation, first_seq, last_seq, records, batch, content_type, size, created) "
-        "VALUES (?,?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO objects (key, kind, generation, first_seq, last_seq, records, batch, content_type, "
+        "size, created) VALUES (?,?,?,?,?,?,?,?,?,?)",
         (
             key,
             kind,
@@ -98,7 +96,7 @@ def pending(
         f"WHERE d.sink = ? AND d.dead IS NULL {chosen} ORDER BY o.id {'DESC' if newest else ''} LIMIT ?",
         (sink, *kinds, limit),
     )
-    return [SealedObject(**dict(zip(SealedObject.__struct_fields__, row, strict=True))) for row in rows]
+    return [_object(row) for row in rows]
 
 
 def pending_count(store: Store, sink: str | None = None) -> int:
@@ -126,7 +124,8 @@ def dead_letter(tx: Transaction, object_id: int, sink: str, reason: str) -> None
     """The sink refuses the object for ever: set it aside, and the oldest such beyond the bound away."""
     tx.sql("UPDATE deliveries SET dead = ? WHERE sink = ? AND object = ?", (reason[:500], sink, object_id))
     surplus = tx.sql(
-        "SELECT object FROM deliveries WHERE sink = ? AND dead IS NOT NULL ORDER BY object DESC LIMIT -1 OFFSET ?",
+        "SELECT object FROM deliveries WHERE sink = ? AND dead IS NOT NULL "
+        "ORDER BY object DESC LIMIT -1 OFFSET ?",
         (sink, MAX_DEAD_LETTERS),
     ).fetchall()
     for (number,) in surplus:
@@ -153,7 +152,7 @@ def revive(tx: Transaction, sink: str | None = None) -> int:
 
 
 def drop_oldest(tx: Transaction, kind: str, taken: dict[tuple[str, int, str], list[int]]) -> bool:
-    """Give up the oldest waiting object of a kind, adding its numbers to `taken`; False where there is none."""
+    """Give up the oldest waiting object of a kind, its numbers go to `taken`; False where there is none."""
     row = tx.sql(
         "SELECT id, generation, first_seq, last_seq FROM objects WHERE kind = ? ORDER BY id LIMIT 1", (kind,)
     ).fetchone()
@@ -161,17 +160,33 @@ def drop_oldest(tx: Transaction, kind: str, taken: dict[tuple[str, int, str], li
         return False
     number, generation, first_seq, last_seq = row
     taken.setdefault((kind, generation, "storage_full"), []).extend(range(first_seq, last_seq + 1))
-    tx.sql("DELETE FROM deliveries WHERE object = ?", (number,))
-    _forget_unwanted(tx, number)
+    remove(tx, number)
     return True
 
 
-def overlapping(tx: Transaction, kind: str, key: int) -> list[tuple[Any, ...]]:
-    """The waiting objects `(id, first_seq, last_seq)` that hold the record at `key`."""
-    return tx.sql(
-        "SELECT id, first_seq, last_seq FROM objects WHERE kind = ? AND generation = ? AND first_seq <= ? AND last_seq >= ?",
-        (kind, key >> SEQ_BITS, key & ((1 << SEQ_BITS) - 1), key & ((1 << SEQ_BITS) - 1)),
+def overlapping(tx: Transaction, kind: str, generation: int, first: int, last: int) -> list[SealedObject]:
+    """The waiting objects that hold any of these sequence numbers."""
+    rows = tx.sql(
+        f"SELECT {_COLUMNS} FROM objects o "
+        "WHERE kind = ? AND generation = ? AND first_seq <= ? AND last_seq >= ?",
+        (kind, generation, last, first),
     ).fetchall()
+    return [_object(row) for row in rows]
+
+
+def sinks_of(tx: Transaction, object_id: int) -> list[str]:
+    """The sinks that still wait for an object."""
+    return [row[0] for row in tx.sql("SELECT sink FROM deliveries WHERE object = ?", (object_id,))]
+
+
+def remove(tx: Transaction, object_id: int) -> None:
+    """Take an object out of the outbox, whoever waits for it."""
+    tx.sql("DELETE FROM deliveries WHERE object = ?", (object_id,))
+    _forget_unwanted(tx, object_id)
+
+
+def _object(row: tuple[Any, ...]) -> SealedObject:
+    return SealedObject(**dict(zip(SealedObject.__struct_fields__, row, strict=True)))
 
 
 def _give_up(tx: Transaction, object_id: int, sink: str, reason: str) -> None:

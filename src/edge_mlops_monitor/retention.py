@@ -21,6 +21,7 @@ CHUNK = (
     64  # part of the bound that is freed at a time: seldom enough to spare flash, small enough to be short
 )
 ORDER = ("predictions", "system", "actuals", "drift", "events")
+WISHED = ("purged", "superseded")  # reasons that are no loss: the user's order, or a later record
 SPARE_PAGES = 96  # kept free within the bound: room for the declaration of what was given up
 
 
@@ -100,16 +101,18 @@ def _delete(tx: Transaction, kind: str, rows: list[Any]) -> None:
 
 
 def declare(tx: Transaction, kind: str, generation: int, numbers: list[int], reason: str) -> None:
-    """Say by an event, and count, that these sequence numbers will never arrive."""
-    tx.lost(reason, len(numbers))
+    """Say by an event that these sequence numbers will never arrive; what was not wished for is counted."""
+    wished = reason in WISHED
+    if not wished:
+        tx.lost(reason, len(numbers))
     name = tx.sql("SELECT name FROM generations WHERE number = ?", (generation,)).fetchone()[0]
     numbers.sort()
     spans = blocks.ranges(numbers)
     for first, last in spans[:64]:
         tx.event(
-            "loss",
-            "warning",
-            f"{last - first + 1} {kind} records were given up: {reason}",
+            "gap" if wished else "loss",
+            "info" if wished else "warning",
+            f"{last - first + 1} {kind} records {'have gone' if wished else 'were given up'}: {reason}",
             kind=kind,
             generation=name,
             first_seq=first,

@@ -16,7 +16,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,10 @@ logger = logging.getLogger("edge_mlops_monitor")
 
 BUSY_SECONDS = 10.0
 
-_BLOCK_COLUMNS = "b.key, g.name, g.boot_id, g.device_id, b.first_seq, b.records, b.session, b.first_ts, b.last_ts, b.synced, b.payload"
+_BLOCK_COLUMNS = (
+    "b.key, g.name, g.boot_id, g.device_id, b.first_seq, b.records, b.session, b.first_ts, b.last_ts, "
+    "b.synced, b.payload"
+)
 _abandoned: list[sqlite3.Connection] = []  # of a parent process: closing them here could break its locks
 
 
@@ -52,7 +55,7 @@ class Transaction:
         self._appended: dict[str, tuple[int, int]] = {}  # kind -> last number, records appended
 
     def append(self, kind: str, records: Sequence[Record]) -> tuple[int, int]:
-        """Store records (their `ts` is kept, the rest of the envelope is the store's); their sequence range."""
+        """Store records (`ts` is theirs, the rest of the envelope the store's); their sequence range."""
         return self.append_block(kind, blocks.pack(kind, records))
 
     def append_block(self, kind: str, packed: Packed) -> tuple[int, int]:
@@ -147,7 +150,7 @@ class Transaction:
         return found[0] if found else None
 
     def rewrite(self, block: Block, unwanted: Sequence[bool], reason: str) -> int:
-        """Take records out of a block; what a sink still waited for is declared as given up. How many went."""
+        """Take records out of a block; what a sink waited for is declared as given up. How many went."""
         packed, gone = blocks.without(block, unwanted)
         if not gone:
             return 0
@@ -184,7 +187,7 @@ class Transaction:
         self.sql("UPDATE sequences SET sealed = ? WHERE kind = ?", (key, kind))
 
     def begin_generation(self, reason: str, device_id: str | None = None) -> str:
-        """Start counting from 1 under a new name; the first event names the previous one and its last numbers."""
+        """Count from 1 under a new name; the first event names the previous one and its last numbers."""
         self.write_sequences()
         previous = self.generation
         last = dict(self.sql("SELECT kind, last_seq FROM sequences WHERE last_seq > 0"))
@@ -218,8 +221,9 @@ class Transaction:
 class Store:
     """The database at `path`, opened, and created where `create` allows.
 
-    `max_bytes` bounds the file. `device_id` names the device in every record; where it is empty the
-    one in the database is kept. Raises StoreError (with the remedy) where it cannot be used.
+    `max_bytes` bounds the file. `device_id` names the device in every record; where it is empty the one
+    in the database is kept, and a new database asks `default_device_id`. Raises StoreError (with the
+    remedy) where it cannot be used.
 
     >>> import tempfile, os
     >>> from edge_mlops_monitor.records import Actual
@@ -237,6 +241,7 @@ class Store:
         path: str | os.PathLike[str],
         *,
         device_id: str = "",
+        default_device_id: Callable[[], str] = lambda: "device",
         max_bytes: int = 100 << 20,
         keep_predictions: int | None = None,
         has_sinks: bool = False,
@@ -250,6 +255,7 @@ class Store:
         self.clock = clock or Clock()
         self._create = create
         self._wanted_id = device_id
+        self._default_id = default_device_id
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
@@ -457,7 +463,7 @@ class Store:
         reason = reason or self._reason_for_generation(tx, file)
         if reason:
             tx.put("file", file)
-            tx.begin_generation(reason, self._wanted_id or None)
+            tx.begin_generation(reason, self._wanted_id or tx.device_id or self._default_id())
             tx.write_sequences()
         connection.execute("COMMIT")
 
@@ -502,7 +508,7 @@ def _configure(connection: sqlite3.Connection, *, fresh: bool, max_bytes: int) -
 
 
 def _is_of_version_0_1(connection: sqlite3.Connection) -> bool:
-    sql = "SELECT count(*) FROM sqlite_master WHERE name IN ('model_inputs', 'model_outputs', 'telemetry_batches')"
+    sql = "SELECT count(*) FROM sqlite_master WHERE name IN ('model_inputs', 'telemetry_batches')"
     return bool(connection.execute(sql).fetchone()[0])
 
 

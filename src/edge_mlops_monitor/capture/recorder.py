@@ -41,8 +41,8 @@ class Recorder:
     """Takes what is logged and brings it to the store.
 
     `open_store` gives the store, or raises StoreError while it cannot be opened. `max_bytes` bounds the
-    buffer; `on_stored` is called in the writer's thread after each commit; `on_first_use_after_fork` in a forked
-    child, by the first call that logs there.
+    buffer; `on_stored` is called in the writer's thread after each commit; `on_first_use_after_fork` in a
+    forked child, by the first call that logs there.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class Recorder:
             time=self._time,
             encode_slowly=self._encode_slowly,
             shorten=self._shorten,
-            seconds=self._as_seconds,
+            seconds=self.seconds,
             given=self._given_id,
             watermark=max_bytes // 4,
             on_pressure=self._on_pressure,
         )
         # What is not configured costs nothing: without sampling this is the hot path itself.
-        self.log_prediction = self._hot.log if keep is None else self._log_sampled
+        self.log_prediction: Callable[..., str] = self._hot.log if keep is None else self._log_sampled
         self.last_error: str | None = None
         self._begin_session()
 
@@ -164,9 +164,8 @@ class Recorder:
             return self._snapshot.encode_anything(value)
 
     def freeze(self, value: Any) -> Any:
-        """A copy of `value` as plain data that nobody else holds, redacted under the name `actual`."""
-        plain = msgspec.msgpack.decode(self.encode_value(value))
-        return plain if self._redaction is None else self._redaction.apply("actual", plain)
+        """A copy of `value` as plain data that nobody else holds."""
+        return msgspec.msgpack.decode(self.encode_value(value))
 
     def _encode_slowly(self, values: tuple[Any, ...]) -> bytes:
         """A row of which something cannot be encoded as it is: simplified, or, at the worst, a stub."""
@@ -190,7 +189,10 @@ class Recorder:
         self._given.add(id)
         return id
 
-    def _as_seconds(self, timestamp: Any) -> float:
+    def seconds(self, timestamp: Any) -> float:
+        """Unix seconds of a datetime or number; now, where there is none or it cannot be read."""
+        if timestamp is None:
+            return self._time()
         try:
             seconds = float(timestamp.timestamp() if hasattr(timestamp, "timestamp") else timestamp)
             if seconds - seconds == 0.0:

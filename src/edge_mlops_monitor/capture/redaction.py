@@ -6,6 +6,7 @@ with `*` for any characters, in their order; the first that matches decides for 
 
 from __future__ import annotations
 
+import functools
 import hmac
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
@@ -20,16 +21,16 @@ DROPPED = object()
 class Redaction:
     """Applies `{pattern: "drop" | "hash" | "truncate:N"}` to plain data.
 
-    `key` is the secret of the keyed hash (HMAC-SHA256, 16 hexadecimal digits): equal values stay equal, and
-    nobody without the key can try values out.
+    `key` gives the secret of the keyed hash (HMAC-SHA256, 16 hexadecimal digits): equal values stay equal,
+    and nobody without the key can try values out.
 
-    >>> rules = Redaction({"inputs.name": "hash", "*.photo": "drop"}, key="secret")
+    >>> rules = Redaction({"inputs.name": "hash", "*.photo": "drop"}, key=lambda: b"secret")
     >>> rules.apply("inputs", {"name": "Ada", "photo": b"..", "age": 36})
     {'name': '64b930f9c9ee91e3', 'age': 36}
     """
 
-    def __init__(self, rules: Mapping[str, str], key: str = "") -> None:
-        self.key = key.encode()
+    def __init__(self, rules: Mapping[str, str], key: Callable[[], bytes] = lambda: b"") -> None:
+        self._key = functools.cache(key)
         self.rules = [(pattern, self._action(action)) for pattern, action in rules.items()]
 
     def apply(self, name: str, value: Any) -> Any:
@@ -59,7 +60,7 @@ class Redaction:
 
     def _hash(self, value: Any) -> str:
         text = value.encode("utf-8", "replace") if isinstance(value, str) else msgspec.json.encode(value)
-        return hmac.new(self.key, text, "sha256").hexdigest()[:16]
+        return hmac.new(self._key(), text, "sha256").hexdigest()[:16]
 
 
 def _truncate(value: Any, length: int) -> Any:

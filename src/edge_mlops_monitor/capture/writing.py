@@ -13,11 +13,11 @@ from edge_mlops_monitor import blocks
 from edge_mlops_monitor.blocks import FIELDS, Packed, split_id
 from edge_mlops_monitor.capture.redaction import Redaction
 from edge_mlops_monitor.errors import StoreFullError
-from edge_mlops_monitor.records import Record
+from edge_mlops_monitor.records import Actual, Record
 from edge_mlops_monitor.retention import free_expendable
 from edge_mlops_monitor.store import Store, Transaction
 
-ROWS_PER_BLOCK = 500
+ROWS_PER_BLOCK = 250  # so that whoever decodes a block holds the interpreter lock for a millisecond
 LOSSES = {"memory_full", "unrecordable"}  # other counts: records kept, or not wanted
 
 _decode = msgspec.msgpack.Decoder(list[Any]).decode
@@ -43,6 +43,7 @@ def write_batch(
     """
     if redaction is not None:
         rows = [redact_row(row, redaction) for row in rows]
+        others = [redact_label(record, redaction) for record in others]
     try:
         _commit(store, rows, others, counts, given)
     except StoreFullError:
@@ -167,3 +168,10 @@ def redact_row(row: bytes, redaction: Redaction) -> bytes:
     for index, name in ((INPUTS, "inputs"), (OUTPUTS, "outputs"), (TAGS, "tags")):
         values[index] = redaction.apply(name, values[index])
     return _encode(values)
+
+
+def redact_label(record: Record, redaction: Redaction) -> Record:
+    """A label with the redaction applied under the name `actual`; any other record as it is."""
+    if not isinstance(record, Actual):
+        return record
+    return msgspec.structs.replace(record, actual=redaction.apply("actual", record.actual))

@@ -1,0 +1,228 @@
+"""The decider: reads stored predictions in order, lets the watcher decide, commits findings with its cursor.
+
+One process of the device decides, by lease, over the predictions of all of them. Its state is written
+with every finding, every few minutes and at the end; after a crash the tail behind the cursor is read
+again, so that a restart changes no decision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from edge_mlops_monitor import leases
+from edge_mlops_monitor.blocks import Block
+from edge_mlops_monitor.clock import Clock
+from edge_mlops_monitor.drift.settings import Settings
+from edge_mlops_monitor.features import columns
+from edge_mlops_monitor.records import DriftResult, Event, Prediction
+from edge_mlops_monitor.store import Store, Transaction
+
+STATE = "decider"
+FEATURES = "features"  # what `status` shows of each feature, without waking NumPy
+CHECKPOINT_SECONDS = 300.0
+REFERENCE = "reference/"  # state names under which `set_reference_data` leaves values
+
+Stream = tuple["str | None", "str | None", "str | None"]
+Finding = DriftResult | Event
+
+
+class Checkpoint(msgspec.Struct, kw_only=True):
+    """What the decider writes down: how far it has read, and the watcher's state."""
+
+    cursor: int = 0
+    orders: int = 0  # how far the events were read, for what users ordered
+    digest: str = ""
+    watcher: bytes = b""
+
+
+class Decider:
+    """Decides for the whole device while it holds the lease.
+
+    `references` are read once, when the first decision is due; `on_found` is called after each commit.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        settings: Settings,
+        read_references: Callable[[], Iterable[Any]] = lambda: (),
+        *,
+        clock: Clock | None = None,
+        on_found: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._open_store = open_store
+        self._settings = settings
+        self._read_references = read_references
+        self._clock = clock or Clock()
+        self._on_found = on_found
+        self._lock = threading.RLock()
+        self._watcher: Any = None
+        self._checkpoint = Checkpoint()
+        self._written_at = 0.0
+
+    def step(self, now: float, deadline: float | None = None) -> None:
+        """Decide about everything that was stored since the last step, if this process holds the lease.
+
+        Past the monotonic time `deadline` the rest is left to the next step.
+        """
+        store = self._open_store()
+        with self._lock:
+            if not leases.acquire(store, "decide"):
+                self._watcher = None  # the holder's state will be newer than ours
+                return
+            if self._watcher is None:
+                self._watcher, self._checkpoint = self._restore(store)
+                self._written_at = now
+            if (
+                self._catch_up(store, commit=True, deadline=deadline)
+                and now - self._written_at > CHECKPOINT_SECONDS
+            ):
+                self._commit(store, [])
+
+    def check(self) -> list[DriftResult]:
+        """The answer for every feature as of now, without waiting for the next step."""
+        store = self._open_store()
+        with self._lock:
+            self.step(self._clock.monotonic())
+            if self._watcher is not None:
+                return list(self._watcher.check())
+        watcher, _ = self._peek(store)
+        return list(watcher.check())
+
+    def features(self) -> list[dict[str, Any]]:
+        """The state of each feature, where this process decides; empty where it does not."""
+        with self._lock:
+            return listed(self._watcher.status()) if self._watcher is not None else []
+
+    def references(self) -> list[Any]:
+        """The references in force, given and learned."""
+        with self._lock:
+            watcher = self._watcher or self._peek(self._open_store())[0]
+            return list(watcher.references())
+
+    def close(self) -> None:
+        """Write the state down and let another process decide."""
+        with self._lock:
+            if self._watcher is not None:
+                store = self._open_store()
+                self._commit(store, [])
+                leases.release(store, "decide")
+                self._watcher = None
+
+    def after_fork(self) -> None:
+        """In the child: the parent decides."""
+        self._lock = threading.RLock()
+        self._watcher = None
+
+    def _peek(self, store: Store) -> tuple[Any, Checkpoint]:
+        """A watcher as of now that commits nothing, for a process that only asks."""
+        mine, kept = self._watcher, self._checkpoint
+        try:
+            self._watcher, self._checkpoint = self._restore(store)
+            self._catch_up(store, commit=False)
+            return self._watcher, self._checkpoint
+        finally:
+            self._watcher, self._checkpoint = mine, kept
+
+    def _restore(self, store: Store) -> tuple[Any, Checkpoint]:
+        from edge_mlops_monitor.drift.watcher import Watcher
+
+        references = list(self._read_references())
+        watcher = Watcher(self._settings, references)
+        digest = _digest(self._settings, references)
+        stored = store.get(STATE)
+        if stored is None:
+            return watcher, Checkpoint(digest=digest)
+        checkpoint = msgspec.msgpack.decode(stored, type=Checkpoint)
+        if checkpoint.digest == digest and checkpoint.watcher:
+            watcher.restore(checkpoint.watcher)
+        checkpoint.digest = digest  # other settings or references: decided anew from here on
+        return watcher, checkpoint
+
+    def _catch_up(self, store: Store, *, commit: bool, deadline: float | None = None) -> bool:
+        moved = self._obey(store)
+        while found := store.blocks("predictions", after=self._checkpoint.cursor, limit=1):
+            findings = self._decide(found[0])
+            self._checkpoint.cursor = found[0].key
+            moved = True
+            if findings and commit:
+                self._commit(store, findings)
+            if deadline is not None and self._clock.monotonic() > deadline:
+                break
+            time.sleep(0)  # let the host's threads run between two blocks
+        return moved
+
+    def _decide(self, block: Block) -> list[Finding]:
+        streams: dict[Stream, list[Prediction]] = defaultdict(list)
+        for record in block.records():
+            assert isinstance(record, Prediction)
+            if record.error is None:
+                streams[record.model, record.model_version, record.source].append(record)
+        findings: list[Finding] = []
+        for stream, predictions in streams.items():
+            times = [prediction.ts for prediction in predictions]
+            findings.extend(self._watcher.update(stream, columns(predictions), times))
+        return findings
+
+    def _obey(self, store: Store) -> bool:
+        """Carry out what users ordered by events: new references, new baselines, acknowledgements."""
+        moved = False
+        while found := store.blocks("events", after=self._checkpoint.orders, limit=1):
+            for event in found[0].records():
+                assert isinstance(event, Event)
+                self._carry_out(store, event)
+            self._checkpoint.orders = found[0].key
+            moved = True
+        return moved
+
+    def _carry_out(self, store: Store, event: Event) -> None:
+        data = event.data
+        if event.type == "rebaseline":
+            self._watcher.rebaseline(
+                **{name: data.get(name) for name in ("model", "model_version", "source", "feature")}
+            )
+        elif event.type == "acknowledged" and data.get("feature"):
+            stream = (data.get("model"), data.get("model_version"), data.get("source"))
+            self._watcher.acknowledge(stream, data["feature"])
+        elif event.type == "reference_set":
+            values = store.get(REFERENCE + str(data.get("reference")))
+            if values is not None:
+                self._watcher.set_reference(**msgspec.msgpack.decode(values))
+
+    def _commit(self, store: Store, findings: list[Finding]) -> None:
+        self._checkpoint.watcher = self._watcher.state()
+        with store.transaction() as tx:
+            write_findings(tx, findings)
+            tx.put(STATE, msgspec.msgpack.encode(self._checkpoint))
+            tx.put(FEATURES, msgspec.json.encode(listed(self._watcher.status())))
+        self._written_at = self._clock.monotonic()
+        if any(isinstance(finding, Event) for finding in findings):
+            self._on_found()
+
+
+def listed(status: dict[Stream, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The watcher's status as rows: model, model_version, source, feature, state and what explains it."""
+    return [
+        {"model": model, "model_version": version, "source": source, "feature": feature, **state}
+        for (model, version, source), features in status.items()
+        for feature, state in features.items()
+    ]
+
+
+def write_findings(tx: Transaction, findings: Iterable[Finding]) -> None:
+    """Store results and events, each under its kind."""
+    for kind in ("drift", "events"):
+        records = [finding for finding in findings if finding.kind == kind]
+        if records:
+            tx.append(kind, records)
+
+
+def _digest(settings: Settings, references: list[Any]) -> str:
+    return hashlib.sha256(msgspec.msgpack.encode((settings, references), order="deterministic")).hexdigest()

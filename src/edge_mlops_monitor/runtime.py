@@ -1,0 +1,499 @@
+"""What runs behind an `EdgeMonitor`: the store, opened when first needed, and four background threads.
+
+The writer commits what was logged; sampler, decider and uploader each work for the whole device, in the
+process that holds the lease. After `os.fork` the child has none of the parent's threads, connection or
+buffered records; the first call that logs there starts what ran in the parent.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import secrets
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edge_mlops_monitor import leases
+from edge_mlops_monitor.capture.recorder import Recorder
+from edge_mlops_monitor.capture.redaction import Redaction
+from edge_mlops_monitor.capture.sampling import sampler
+from edge_mlops_monitor.capture.silence import SilentRecorder
+from edge_mlops_monitor.capture.snapshot import Snapshot, text_of
+from edge_mlops_monitor.clock import Clock
+from edge_mlops_monitor.config import Config
+from edge_mlops_monitor.errors import ConfigError, DataError, EdgeMonitorError, StoreError
+from edge_mlops_monitor.identity import default_device_id, random_device_id
+from edge_mlops_monitor.records import Actual, DriftResult, Event
+from edge_mlops_monitor.store import Store
+from edge_mlops_monitor.worker import Worker
+
+if TYPE_CHECKING:
+    from edge_mlops_monitor.decider import Decider
+    from edge_mlops_monitor.notifier import Notifier
+    from edge_mlops_monitor.telemetry.uploader import Uploader
+
+logger = logging.getLogger("edge_mlops_monitor")
+
+STOP_SECONDS = 5.0  # the longest that each part of `stop` may take
+DISABLED = "EDGE_MLOPS_MONITOR_DISABLED"
+
+_living: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+
+class Runtime:
+    """The parts of one monitor, wired together."""
+
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+        self.config = config
+        self.clock = clock or Clock()
+        self.enabled = config.enabled and os.environ.get(DISABLED, "").lower() not in ("1", "true", "yes")
+        self._store: Store | None = None
+        self._opening = threading.Lock()
+        self._sink_makers = _sink_makers(config) if self.enabled else {}
+        self._check_reference()
+        self.recorder = self._recorder() if self.enabled else SilentRecorder()
+        self._decider: Decider | None = None
+        self._notifier: Notifier | None = None
+        self._uploader: Uploader | None = None
+        self._sampler: Any = None
+        self._own_sampler: Any = None
+        self._workers: dict[str, Worker] = {}
+        self._running: set[str] = set()
+        if self.enabled:
+            logger.setLevel(min(logger.level or 100, getattr(logging, config.model_logging.log_level)))
+            _living.add(self)
+            _arm()
+
+    def _recorder(self) -> Recorder:
+        logging_ = self.config.model_logging
+        redaction = Redaction(logging_.redact, self._redaction_key) if logging_.redact else None
+        return Recorder(
+            self.open_store,
+            clock=self.clock,
+            flush_interval=logging_.flush_interval_seconds,
+            max_bytes=int(self.config.system.max_memory_buffer_mb * (1 << 20)),
+            snapshot=Snapshot(logging_.raw_capture_bytes),
+            redaction=redaction,
+            keep=sampler(
+                logging_.sample_rate, logging_.sample_every, logging_.sample_per_minute, clock=self.clock
+            ),
+            on_stored=self._after_commit,
+            on_first_use_after_fork=self._restart,
+        )
+
+    # - the store -
+
+    def open_store(self) -> Store:
+        """The store, opened if it is not; raises StoreError while it cannot be."""
+        store = self._store
+        if store is not None:
+            return store
+        with self._opening:
+            if self._store is None:
+                self._store = self._open()
+            return self._store
+
+    def _open(self) -> Store:
+        storage = self.config.storage
+        return Store(
+            storage.sqlite_path,
+            device_id=self.config.device_id,
+            default_device_id=lambda: default_device_id() or random_device_id(),
+            max_bytes=int(storage.max_sqlite_size_mb * (1 << 20)),
+            keep_predictions=self.config.model_logging.buffer_size,
+            has_sinks=bool(self._sink_makers),
+            clock=self.clock,
+        )
+
+    def readable_store(self) -> Store | None:
+        """The store for a reader; None where the monitor is turned off."""
+        return self.open_store() if self.enabled else None
+
+    def _redaction_key(self) -> bytes:
+        """The secret of the keyed hash: the configured one, or a random one that never leaves the device."""
+        given = self.config.model_logging.redact_key
+        if given:
+            return given.encode()
+        with self.open_store().transaction() as tx:
+            key = tx.get("redaction key") or secrets.token_bytes(32)
+            tx.put("redaction key", key)
+        return key
+
+    # - background -
+
+    def start_sampling(self) -> None:
+        """Measure the device every interval."""
+        self._start("system", self._sample, self.config.system.sampling_interval_seconds)
+
+    def start_deciding(self) -> None:
+        """Decide about what is stored, and call back for events."""
+        interval = max(self.config.model_logging.flush_interval_seconds, 0.05)
+        self._start("decider", self._decide, interval)
+        if self._notifier is not None and self._notifier.wanted:
+            self._start("notifier", self._notifier.step, interval)
+
+    def start_uploading(self) -> None:
+        """Upload every interval, where a sink is configured."""
+        self._start("writer", None, 0.0)
+        if self._sink_makers:
+            if self._uploader is not None:
+                self._uploader.resume()
+            self._start("uploader", self._upload, self.config.telemetry.upload_interval_seconds)
+
+    def _start(self, name: str, step: Callable[[float], float | None] | None, interval: float) -> None:
+        if not self.enabled:
+            return
+        self._running.add(name)
+        self.recorder.worker.start()
+        if step is not None:
+            worker = self._workers.get(name)
+            if worker is None:
+                worker = self._workers[name] = Worker(name, step, interval, self.clock)
+            worker.start()
+
+    def _restart(self) -> None:
+        """In a forked child, at the first call that logs: run what ran in the parent."""
+        for name in list(self._running):
+            if name in self._workers:
+                self._workers[name].start()
+        self.recorder.worker.start()
+        if "multiprocessing" in sys.modules:  # its children skip atexit
+            from multiprocessing.util import Finalize
+
+            Finalize(None, _flush_at_exit, args=(weakref.ref(self),), exitpriority=100)
+
+    def stop(self) -> None:
+        """Bring what was logged to stable storage and end the threads, each within `STOP_SECONDS`."""
+        if not self.enabled:
+            return
+        self.stop_uploading()
+        self.stop_sampling()
+        self.recorder.flush(STOP_SECONDS)
+        deciding = "decider" in self._running
+        for name in ("decider", "notifier"):
+            self._stop(name)
+        if deciding and self._decider is not None:
+            self._quietly(partial(self._finish_deciding, self._decider))
+        self._quietly(partial(self.recorder.flush, STOP_SECONDS))
+        self.recorder.worker.stop(STOP_SECONDS)
+        self._running.clear()
+        if self._store is not None:
+            self._quietly(partial(leases.release, self._store, "system"))
+            self._store.close()
+
+    def _finish_deciding(self, decider: Decider) -> None:
+        decider.step(self.clock.monotonic(), deadline=self.clock.monotonic() + STOP_SECONDS)
+        if self._notifier is not None and self._notifier.wanted:
+            self._notifier.step(self.clock.monotonic())
+        decider.close()
+
+    def stop_sampling(self) -> None:
+        """Stop measuring."""
+        self._stop("system")
+
+    def stop_uploading(self) -> None:
+        """Stop uploading, without waiting for what is on its way."""
+        if self._uploader is not None:
+            self._uploader.stop()
+        if self._stop("uploader", timeout=0.5) and self._uploader is not None:
+            self._quietly(self._uploader.close)
+
+    def _stop(self, name: str, timeout: float = STOP_SECONDS) -> bool:
+        self._running.discard(name)
+        worker = self._workers.get(name)
+        return worker is None or worker.stop(timeout)
+
+    def _quietly(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except EdgeMonitorError as error:
+            logger.warning("while stopping: %s", error)
+
+    def _after_commit(self) -> None:
+        worker = self._workers.get("decider")
+        if worker is not None and worker.running:
+            worker.wake()
+
+    def _sample(self, now: float) -> None:
+        from edge_mlops_monitor.system import SystemSampler
+
+        if self._sampler is None:
+            folder = os.path.dirname(self.config.storage.sqlite_path) or "."
+            self._sampler = SystemSampler(clock=self.clock, paths=[folder])
+            own = ["process"] if "process" in self._sampler.names else []
+            self._own_sampler = SystemSampler(own, clock=self.clock)
+        # One process measures the device; each process measures itself.
+        whole = leases.acquire(self.open_store(), "system")
+        self.recorder.put((self._sampler if whole else self._own_sampler).sample())
+
+    def _decide(self, now: float) -> None:
+        self.decider.step(now)
+
+    def _upload(self, now: float) -> float | None:
+        return self.uploader.step(now)
+
+    @property
+    def decider(self) -> Decider:
+        """What decides, made when first needed: it brings NumPy."""
+        if self._decider is None:
+            from edge_mlops_monitor.decider import Decider
+
+            self._decider = Decider(
+                self.open_store,
+                self._drift_settings(),
+                self._read_references,
+                clock=self.clock,
+                on_found=self._notify,
+            )
+        return self._decider
+
+    @property
+    def uploader(self) -> Uploader:
+        """What uploads, made when first needed."""
+        if self._uploader is None:
+            from edge_mlops_monitor.telemetry.uploader import Uploader
+
+            self._uploader = Uploader(self.open_store(), self._sink_makers, self.config.telemetry, self.clock)
+        return self._uploader
+
+    # - what EdgeMonitor offers -
+
+    def log_actual(self, prediction_id: Any, actual: Any, timestamp: Any) -> None:
+        """Record a label."""
+        ts = self.recorder.seconds(timestamp)
+        frozen = self.recorder.freeze(actual)
+        self.recorder.put([Actual(ts=ts, prediction_id=text_of(prediction_id), actual=frozen)])
+
+    def on_event(self, callback: Callable[[Event], object], min_severity: str) -> None:
+        """Call back for events."""
+        if not self.enabled:
+            return
+        if self._notifier is None:
+            from edge_mlops_monitor.notifier import Notifier
+
+            self._notifier = Notifier(self.open_store)
+        self._notifier.add(callback, min_severity)
+        if "decider" in self._running:
+            self.start_deciding()
+
+    def _notify(self) -> None:
+        worker = self._workers.get("notifier")
+        if worker is not None and worker.running:
+            worker.wake()
+
+    def status(self) -> dict[str, Any]:
+        """The state of the monitor; never raises."""
+        from edge_mlops_monitor import status
+
+        if not self.enabled:
+            return {**status.nothing(), "enabled": False}
+        try:
+            known = status.describe(self.open_store(), self.config)
+        except StoreError as error:
+            known = {**status.nothing(), "database": {"exists": False, "problem": str(error)}}
+        known["prediction_count"] += self.recorder.buffered
+        dropped = self.recorder.dropped + type(self.recorder.dropped)(known["dropped"])
+        errors = [self.recorder.last_error, *(worker.last_error for worker in self._workers.values())]
+        return {
+            **known,
+            "enabled": True,
+            "dropped": dict(dropped),
+            "buffered": self.recorder.buffered,
+            "running": sorted(name for name, worker in self._workers.items() if worker.running),
+            "last_error": next(filter(None, errors), known["last_error"]),
+            "features": self._features() or known["features"],
+        }
+
+    def _features(self) -> list[dict[str, Any]]:
+        return self._decider.features() if self._decider is not None else []
+
+    def check_drift(self) -> list[DriftResult]:
+        """Check now, and store the results."""
+        if not self.enabled:
+            return []
+        self.recorder.flush(STOP_SECONDS)
+        now = self.clock.time()
+        results = [msgspec.structs.replace(result, ts=now) for result in self.decider.check()]
+        self.recorder.put(results)
+        return results
+
+    def set_reference(
+        self, name: str, values: Sequence[Any], model: str | None, version: str | None, source: str | None
+    ) -> None:
+        """Leave reference values for the process that decides."""
+        frozen = self.recorder.freeze(values)
+        if not isinstance(frozen, list) or not frozen:
+            raise DataError(f"the reference of '{name}' is no sequence of values; give a list of numbers")
+        if not self.enabled:
+            return
+        number = secrets.token_hex(8)
+        reference = {
+            "feature": name,
+            "values": frozen,
+            "model": model,
+            "model_version": version,
+            "source": source,
+        }
+        with self.open_store().transaction() as tx:
+            tx.put(f"reference/{number}", msgspec.msgpack.encode(reference))
+            tx.event("reference_set", "info", f"a new reference for {name}", reference=number, feature=name)
+
+    def save_references(self, path: str | os.PathLike[str] | None) -> None:
+        """Write the references in force to a file."""
+        target = path or self.config.drift_detection.reference_data_path
+        if not target:
+            raise DataError("no file to save references to; give output_path or set reference_data_path")
+        if self.enabled:
+            from edge_mlops_monitor.drift import reference
+
+            self.recorder.flush(STOP_SECONDS)
+            text = reference.dump(self.decider.references())
+            os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
+            with open(target, "w", encoding="utf-8") as file:
+                file.write(text)
+
+    def acknowledge(self, event_id: str) -> None:
+        """Order that an alarm is held to be seen."""
+        if not self.enabled:
+            return
+        self.recorder.flush(STOP_SECONDS)
+        for event in self.open_store().newest("events"):
+            assert isinstance(event, Event)
+            if event.id == event_id:
+                data = {key: event.data.get(key) for key in ("model", "model_version", "source", "feature")}
+                self.order("acknowledged", f"seen: {event.message}", event=event_id, **data)
+                return
+        raise DataError(
+            f"no event has the id '{event_id}'; `edge-mlops-monitor export --kind events` lists them"
+        )
+
+    def order(self, type: str, message: str, **data: Any) -> None:
+        """Leave word for the process that decides."""
+        if self.enabled:
+            with self.open_store().transaction() as tx:
+                tx.event(type, "info", message, **data)
+            self._after_commit()
+
+    def seal(self, kinds: Iterable[str], max_records: int) -> str:
+        """Seal records for upload now."""
+        if not self.enabled:
+            return ""
+        self.recorder.flush(STOP_SECONDS)
+        return self.uploader.seal(kinds, max_records)
+
+    def upload_now(self, timeout: float | None, progress: Callable[[int], object] | None) -> dict[str, Any]:
+        """Send everything that waits."""
+        if not self.enabled:
+            return {}
+        self.recorder.flush(STOP_SECONDS)
+        return self.uploader.drain(timeout, progress)
+
+    def purge(self, before: float | None, prediction_id: str | None) -> dict[str, int]:
+        """Erase."""
+        from edge_mlops_monitor.erasure import erase
+
+        if not self.enabled:
+            return {}
+        self.recorder.flush(STOP_SECONDS)
+        return erase(self.open_store(), before=before, prediction_id=prediction_id)
+
+    # - configuration -
+
+    def _drift_settings(self) -> Any:
+        from edge_mlops_monitor.drift.settings import Settings
+
+        given = self.config.drift_detection
+        return Settings(**{name: given[name] for name in Settings.__struct_fields__ if name in given})
+
+    def _read_references(self) -> Iterable[Any]:
+        from edge_mlops_monitor.drift import reference
+
+        path = self.config.drift_detection.reference_data_path
+        if not path or not os.path.exists(path):
+            return []
+        return reference.load(path, keep_values=self.config.drift_detection.algorithm == "ks_test")
+
+    def _check_reference(self) -> None:
+        path = self.config.drift_detection.reference_data_path
+        if not self.enabled or not path:
+            return
+        if not os.path.exists(path):
+            logger.warning("the reference %s does not exist yet; references are learned instead", path)
+            return
+        try:
+            list(self._read_references())
+        except DataError as error:
+            raise ConfigError(f"drift_detection.reference_data_path: {error}") from error
+
+    # - processes -
+
+    def after_fork(self) -> None:
+        """In the child: nothing of the parent's."""
+        self._opening = threading.Lock()
+        if self._store is not None:
+            self._store.after_fork()
+        if self._decider is not None:
+            self._decider.after_fork()
+        if isinstance(self.recorder, Recorder):
+            self.recorder.after_fork()
+
+
+def _sink_makers(config: Config) -> dict[str, Callable[[], Any]]:
+    """What makes each configured sink; raises ConfigError for unknown types, extras and keywords."""
+    makers: dict[str, Callable[[], Any]] = {}
+    mistakes = []
+    for name, keywords in config.effective_sinks().items():
+        from edge_mlops_monitor.telemetry.sinks import SINKS
+
+        options = {key: value for key, value in keywords.items() if key != "type"}
+        try:
+            makers[name] = partial(SINKS[keywords["type"]], **options)
+            makers[name]().close()
+        except (EdgeMonitorError, TypeError, ValueError) as error:
+            mistakes.append(f"sinks.{name}: {error}")
+    if mistakes:
+        raise ConfigError(mistakes)
+    return makers
+
+
+def _arm() -> None:
+    """Once in each process: flush at exit, and start clean after a fork."""
+    global _armed
+    if not _armed:
+        _armed = True
+        atexit.register(_at_exit)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork)
+
+
+_armed = False
+
+
+def _at_exit() -> None:
+    for runtime in list(_living):
+        _flush_at_exit(weakref.ref(runtime))
+
+
+def _flush_at_exit(reference: weakref.ref[Runtime]) -> None:
+    runtime = reference()
+    if runtime is None:
+        return
+    try:
+        if runtime._running:
+            runtime.stop()
+        else:
+            runtime.recorder.flush(STOP_SECONDS)
+    except Exception:
+        logger.debug("at exit", exc_info=True)
+
+
+def _after_fork() -> None:
+    for runtime in list(_living):
+        runtime.after_fork()
