@@ -66,7 +66,7 @@ def of_config(config: Config, path: Path | None) -> Iterator[Finding]:
     variables = sorted(name for name in os.environ if name.upper().startswith("EDGE_MLOPS_MONITOR__"))
     if variables:
         yield Finding("config", "note", f"overridden by {', '.join(variables)}")
-    disabled = os.environ.get("EDGE_MLOPS_MONITOR_DISABLED", "") not in ("", "0")
+    disabled = os.environ.get("EDGE_MLOPS_MONITOR_DISABLED", "").lower() in ("1", "true", "yes")
     if disabled or not config.enabled:
         what = "EDGE_MLOPS_MONITOR_DISABLED is set" if disabled else "enabled is false"
         yield Finding("config", "warning", f"{what}, so nothing is recorded", "remove it to monitor")

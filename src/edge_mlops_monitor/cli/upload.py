@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 from edge_mlops_monitor.cli.mistakes import FAILED
 from edge_mlops_monitor.cli.options import config_option, json_option, load, open_store
 from edge_mlops_monitor.cli.output import number, print_json
+from edge_mlops_monitor.cli.progress import Advance, progress
 
 
 @click.command()
@@ -30,21 +32,40 @@ def upload(config_path: Path | None, as_json: bool) -> int:
     open_store(config).close()
     monitor = EdgeMonitor(config=config)
     try:
-        answer = monitor.upload_now()
+        with progress("uploading objects") as advance:
+            answer = monitor.upload_now(progress=_falling(advance))
     finally:
         monitor.stop()
     if as_json:
         print_json(answer)
     else:
         click.echo(_told(answer))
-    return FAILED if answer.get("refused") or answer.get("pending") else 0
+    return FAILED if answer.get("pending") or answer.get("errors") else 0
+
+
+def _falling(advance: Advance) -> Callable[[int], None]:
+    """What is told how many wait, and passes on how many went."""
+    last = 0
+
+    def waiting(count: int) -> None:
+        nonlocal last
+        advance(max(0, last - count))
+        last = count
+
+    return waiting
 
 
 def _told(answer: dict[str, Any]) -> str:
-    text = f"sent {number(answer.get('sent', 0))} objects"
+    records, objects = answer.get("records", 0), answer.get("delivered", 0)
+    lines = [
+        f"sent {number(records)} records in {number(objects)} objects"
+        if objects
+        else "there was nothing to send"
+    ]
     if answer.get("pending"):
-        text += f", {number(answer['pending'])} are still waiting"
-    if answer.get("refused"):
-        text += f", {number(answer['refused'])} were refused"
-    reason = answer.get("last_error")
-    return f"{text}: {reason}" if reason and text.count(",") else text
+        lines = [lines[0] if objects else "nothing could be sent"]
+        lines.append(f"{number(answer['pending'])} objects wait and are tried again")
+    if answer.get("dead_letters"):
+        lines.append(f"{number(answer['dead_letters'])} objects are refused for ever, see check")
+    lines += [f"{name}: {error}" for name, error in answer.get("errors", {}).items()]
+    return "\n".join(lines)
