@@ -235,13 +235,13 @@ def test_duckdb_reads_the_objects_as_one_table(tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
     store = fill(tmp_path / "m.db", 1234)
     Uploader(store, {"folder": lambda: FileSink(str(tmp_path / "bucket"))}, SETTINGS).drain()
-    found = duckdb.sql(
+    found = duckdb.connect().execute(
         f"""
         SELECT count(*), count(DISTINCT seq), max(seq), any_value(device_id), any_value(kind), sum(inputs.a)
         FROM read_json('{tmp_path}/bucket/v1/kind=predictions/*/*.jsonl.gz',
                        format='newline_delimited', hive_partitioning=true)
         """
-    ).fetchone()
+    ).fetchall()[0]
     assert found[:5] == (1234, 1234, 1234, "pi-7", "predictions")
     assert found[5] == pytest.approx(sum(i / 7 for i in range(1234)))
     store.close()
