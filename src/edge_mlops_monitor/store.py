@@ -508,8 +508,8 @@ def _configure(connection: sqlite3.Connection, *, fresh: bool, max_bytes: int) -
 
 
 def _is_of_version_0_1(connection: sqlite3.Connection) -> bool:
-    sql = "SELECT count(*) FROM sqlite_master WHERE name IN ('model_inputs', 'telemetry_batches')"
-    return bool(connection.execute(sql).fetchone()[0])
+    names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return not names.isdisjoint({"model_inputs", "model_outputs", "telemetry_batches"})
 
 
 def _is_damage(error: Exception) -> bool:
