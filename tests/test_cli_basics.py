@@ -105,7 +105,7 @@ def test_help_and_version_import_neither_numpy_nor_rich():
     ("arguments", "words", "status"),
     [
         (["statsu"], "there is no command 'statsu'; did you mean 'status'?", 2),
-        (["export", "--knid", "x"], "no such option '--knid'", 2),
+        (["export", "--knid", "x"], "no such option.*'?--knid'?", 2),
         (["export", "--kind", "x"], "'x' is not one of", 2),
         (["export", "--since", "tomorrow"], "'tomorrow' is no time; write 2026-01-31", 2),
         (

@@ -35,13 +35,18 @@ def store(tmp_path):
                 "predictions",
                 [
                     Prediction(
-                        ts=1_700_000_000.0 + n, id=f"p{n}", inputs={"a": n, "box": {"w": 1.5}}, outputs={"y": [n, n]}
+                        ts=1_700_000_000.0 + n,
+                        id=f"p{n}",
+                        inputs={"a": n, "box": {"w": 1.5}},
+                        outputs={"y": [n, n]},
                     )
                     for n in numbers
                 ],
             )
         tx.append("actuals", [Actual(ts=1_700_000_001.0, prediction_id="p1", actual='say "hi", ümlaut\n')])
-        tx.append("system", [SystemMetric(ts=1.0, name="system.cpu.utilization", value=float("nan"), unit="1")])
+        tx.append(
+            "system", [SystemMetric(ts=1.0, name="system.cpu.utilization", value=float("nan"), unit="1")]
+        )
         tx.append("events", [Event(ts=2.0, id="e", type="alarm", message="m", data={"x": None})])
     yield store
     store.close()

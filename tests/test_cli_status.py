@@ -85,6 +85,31 @@ def test_people_get_80_columns_with_the_figures(store, capsys):
     assert "nothing to see" not in out
 
 
+def test_features_that_are_not_fine_are_named_with_the_reason(store, capsys):
+    stream = {"model": "detector", "model_version": "3", "source": "camera-3"}
+    features = [
+        {**stream, "feature": "inputs.a", "state": "fine"},
+        {**stream, "feature": "inputs.b", "state": "alarm", "since": 1_700_000_000.0, "acknowledged": True},
+        {**stream, "feature": "inputs.c", "state": "learning", "missing": "300 predictions"},
+        {
+            **stream,
+            "feature": "outputs." + "x" * 100,
+            "state": "not_enough_reference",
+            "missing": "too few rows",
+        },
+        *({**stream, "feature": f"inputs.s{n}", "state": "stuck"} for n in range(20)),
+    ]
+    with store.transaction() as tx:
+        tx.put("features", json.dumps(features).encode())
+    assert main(["status", "--config", "c.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "1 in alarm, 20 stuck, 1 without enough reference, 1 learning, 1 fine" in " ".join(out.split())
+    assert "detector 3 camera-3 inputs.b" in out
+    assert "(acknowledged)" in out
+    assert "and 15 more" in out
+
+
 def test_without_a_database_it_says_so_and_creates_none(capsys, tmp_path):
     assert main(["status", "--config", "c.yaml"]) == 1
     assert "there is no database at" in capsys.readouterr().err

@@ -428,6 +428,7 @@ def test_secrets_are_not_in_error_messages():
     ("mapping", "key"),
     [
         ({"drift_detection": {"threshold": 0.01}}, "drift_detection.threshold"),
+        ({"drift_detection": {"check_frequency": 10}}, "drift_detection.check_frequency"),
         (
             {"drift_detection": {"algorithm": "ks_test", "minimum_effect": 1}},
             "drift_detection.minimum_effect",

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    NamesType = click.ParamType[list[str]]
+else:
+    NamesType = click.ParamType  # which takes no parameter in click before 8.4
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Names(click.ParamType[list[str]]):
+class Names(NamesType):
     """Column names with commas between them; a name that holds a comma is given by an option of its own."""
 
     name = "names"

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from edge_mlops_monitor.config import Config
     from edge_mlops_monitor.store import Store
 
+    MomentType = click.ParamType[float]
+else:
+    MomentType = click.ParamType  # which takes no parameter in click before 8.4
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 config_option = click.option(
@@ -27,7 +31,7 @@ json_option = click.option(
 exit_code_option = click.option("--exit-code", is_flag=True, help="Exit with 3 where drift is found.")
 
 
-class Moment(click.ParamType[float]):
+class Moment(MomentType):
     """A point in time: `2026-05-01`, `2026-05-01T12:00:00Z`, Unix seconds, or `90m` (ago)."""
 
     name = "moment"

@@ -25,6 +25,15 @@ STORED = {
     "event_count": "events",
     "actual_count": "actuals",
 }
+SHOWN_FEATURES = 8
+STATES = {
+    "alarm": "in alarm",
+    "stuck": "stuck",
+    "warning": "warning",
+    "not_enough_reference": "without enough reference",
+    "learning": "learning",
+    "fine": "fine",
+}
 ROLES = {"system": "measures", "decide": "decides", "upload": "uploads"}
 
 
@@ -70,19 +79,53 @@ def _drawn(state: dict[str, Any], config: Config, now: float) -> str:
         ("lost", _counted(state["dropped"]) or "nothing"),
         ("at work", _at_work(state["processes"])),
     ]
+    lines.append(("features", _feature_counts(state["features"])))
     lines += [(f"sink {name}", _sink(sink, now)) for name, sink in state["sinks"].items()]
     if not state["sinks"]:
         lines.append(("sinks", "none, so everything stays on the device"))
-    for key, value in state.items():
-        if key in ("problems", "warnings") and value:
-            lines.append((key, "; ".join(map(str, value)) if isinstance(value, list) else str(value)))
-    return f"{rows(lines)}\n\n{_events(state['recent_events'])}"
+    parts = [rows(lines), _features(state["features"]), _events(state["recent_events"])]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _stored(state: dict[str, Any]) -> str:
     """The kinds that there are any of, in words."""
     found = [(state[key], noun) for key, noun in STORED.items() if state[key]]
     return ", ".join(f"{number(n)} {noun if n != 1 else noun[:-1]}" for n, noun in found) or "nothing yet"
+
+
+def _feature_counts(features: list[dict[str, Any]]) -> str:
+    """How many are in each state, the worst first."""
+    states = [feature["state"] for feature in features]
+    found = [f"{states.count(state)} {words}" for state, words in STATES.items() if state in states]
+    return ", ".join(found) or "none decided about yet"
+
+
+def _features(features: list[dict[str, Any]]) -> str:
+    """The features that are not fine, each with what explains it."""
+    lines = []
+    for state, words in STATES.items():
+        for feature in features:
+            if feature["state"] == state and state != "fine":
+                lines.append((_name(feature), f"{words}{_why(feature)}"))
+    if len(lines) > SHOWN_FEATURES:
+        more = len(lines) - SHOWN_FEATURES
+        lines = [*lines[:SHOWN_FEATURES], (f"and {more} more", "see status --json")]
+    return "Features that are not fine\n" + rows(lines, indent=2) if lines else ""
+
+
+def _name(feature: dict[str, Any]) -> str:
+    stream = [feature["model"], feature["model_version"], feature["source"]]
+    name = " ".join([*(str(part) for part in stream if part), feature["feature"]])
+    return name if len(name) <= 40 else f"{name[:18]}...{name[-19:]}"
+
+
+def _why(feature: dict[str, Any]) -> str:
+    if feature.get("missing"):
+        learning = feature["state"] == "learning"
+        return f", {feature['missing']} to go" if learning else f": {feature['missing']}"
+    since = feature.get("since")
+    text = f" since {clock_time(since)}" if isinstance(since, (int, float)) else ""
+    return f"{text} (acknowledged)" if feature.get("acknowledged") else text
 
 
 def _counted(losses: dict[str, int]) -> str:

@@ -56,6 +56,7 @@ def _idle_drift(config: Config) -> Iterator[tuple[str, str]]:
             yield f"drift_detection.{key}", "algorithm is ks_test, which goes by threshold alone"
     else:
         yield "drift_detection.threshold", "algorithm is e_detector, which goes by the budget of false alarms"
+        yield "drift_detection.check_frequency", "algorithm is e_detector, which looks at every prediction"
         if drift.average_run_length is not None:
             yield "drift_detection.false_alarms_per_month", "average_run_length takes its place"
 
