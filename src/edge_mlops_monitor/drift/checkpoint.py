@@ -115,6 +115,7 @@ def _restore_stream(saved: _Stream, settings: Settings, references: References) 
     for arrays, packed in ((watch.judge.arrays, saved.judge), (watch.check.state, saved.check)):
         for name, array in arrays.items():
             arrays[name] = _unpacked(packed[name], array)
+    watch.judge.resume()
     return watch
 
 

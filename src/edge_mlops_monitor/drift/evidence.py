@@ -1,13 +1,14 @@
 """Evidence for a change in many features at once: the e-detector's arithmetic.
 
-For each block of rows with bin counts `c` the evidence is a ratio of two Dirichlet-multinomial
-predictive probabilities. The numerator's parameters come from forgetting memories of recent counts
-(of 100, 400 and 1600 rows), shrunk towards the null; the denominator's are the reference's counts
-+ 1/2 + all healthy counts so far, which takes the reference for the finite sample that it is
-(Krichevsky and Trofimov, 1981). The ratios are accumulated by the Shiryaev-Roberts recursion
-`M = (M + w) * ratio`, where `w` is the share of the false-alarm budget that the block may spend; an
-alarm is due at `M >= 1` (Shin, Ramdas and Rinaldo, E-detectors, 2022). All counts of a feature are
-divided by its autocorrelation time.
+For each block of rows with bin counts `c` the evidence is a ratio of two predictive probabilities. The
+denominator is the Dirichlet-multinomial probability of `c` given the reference's counts + 1/2 and all
+healthy counts so far, which takes the reference for the finite sample that it is (Krichevsky and
+Trofimov, 1981). The numerators are bets on what may have happened: fixed tilts of the null
+(`alternatives`), and forgetting memories of the last 50, 200 and 800 rows, shrunk towards the null.
+Any bet made before the block is seen is allowed. The ratios are accumulated by the Shiryaev-Roberts
+recursion `M = (M + w) * ratio`, where `w` is the share of the false-alarm budget that the block may
+spend; an alarm is due when the `M` of all bets add up to 1 (Shin, Ramdas and Rinaldo, E-detectors,
+2022). All counts of a feature are divided by its autocorrelation time.
 
 Features lie side by side: arrays end in the axis of features, or of cells, the bins of all features.
 """
@@ -21,32 +22,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_mlops_monitor.drift.alternatives import TILTS, tilts
 from edge_mlops_monitor.drift.reference import FeatureReference
 
 Floats = NDArray[np.float64]
 
-MEMORIES = (100.0, 400.0, 1600.0)  # rows
-PRIORS = (40.0, 80.0, 160.0)  # rows that the null counts in the numerator
+MEMORIES = (50.0, 200.0, 800.0)  # rows
+PRIORS = (20.0, 40.0, 80.0)  # rows that the null counts in the numerator
 WARNING = math.log(0.05)
 CALM = math.log(0.005)  # a warning ends below this
 CEILING = 20.0  # of log M, so that what is held back by the minimum effect can fall again
 BLOCK_ROWS = 25
 RECENT_ROWS = 400  # that the recent mean is about
 AFTER_ROWS = 2000.0  # most rows that the picture of the time after a change is made of
+RESTART = 1.4  # the change began anew while log M is less than this above log w
 RETRY_ROWS = 1000  # until a feature held back by the minimum effect is looked at again
 
 FINE, WARNED, ALARMED = 0, 1, 2
 
-# What is kept between blocks, and the axes of each: m memories, f features, c cells.
+# What is kept between blocks, and the axes of each: b bets, m memories, f features, c cells.
 STATE = {
     "seen": "c",  # healthy counts so far
     "memory": "mc",  # recent counts, forgetting
-    "window": "mc",  # counts since the change would have begun
-    "moments": "m3f",  # of the window: rows, sum and sum of squares of the standardised values
+    "log_m": "bf",  # log of the evidence of each bet
+    "window": "c",  # counts since the change would have begun
+    "moments": "3f",  # of the window: rows, sum and sum of squares of the standardised values
     "recent": "3f",  # the same of the last few hundred rows, forgetting
-    "log_m": "mf",  # log of the evidence
-    "since_row": "mf",  # row at which the change would have begun
-    "since_ts": "mf",
+    "since_row": "f",  # row at which the change would have begun
+    "since_ts": "f",
     "after": "c",  # of features in alarm: counts since the change
     "log_r": "f",  # of features in alarm: log of the evidence that the reference holds again
     "level": "f",  # FINE, WARNED or ALARMED
@@ -94,10 +97,25 @@ class Evidence:
         self.prior = np.array(PRIORS)[:, None]
         self._recent_kept = math.exp(-block_rows / RECENT_ROWS)
         self.block_rows = block_rows
+        self._set_bets()
         self.state = self._fresh()
+        self.resume()
+
+    def _set_bets(self) -> None:
+        """The tilts of all cells, and the log of the share of the budget that each bet gets."""
+        self.log_tilts = np.zeros((TILTS, self.cells))
+        used = np.ones((TILTS + len(MEMORIES), len(self.references)))
+        for feature, reference in enumerate(self.references):
+            cells = self.cells_of(feature)
+            share = self.base[cells] / self.base[cells].sum()
+            self.log_tilts[:, cells], used[:TILTS, feature] = tilts(reference, share)
+        self.tilts = np.exp(self.log_tilts)
+        with np.errstate(divide="ignore"):
+            self.log_bets = np.log(used / used.sum(axis=0))
 
     def _fresh(self) -> dict[str, NDArray[Any]]:
         sizes = {"m": len(MEMORIES), "f": len(self.references), "c": self.cells, "3": 3}
+        sizes["b"] = TILTS + len(MEMORIES)
         state: dict[str, NDArray[Any]] = {}
         for name, axes in STATE.items():
             kind = np.int64 if name in INTEGERS else np.float64
@@ -124,23 +142,21 @@ class Evidence:
 
     def _step(self, blocks: Blocks, block: int, counts: Floats, path: _Path, t: int) -> None:
         """The Shiryaev-Roberts recursion over one block."""
-        state, log_m = self.state, self.state["log_m"]
-        log_w = blocks.log_w[block]
-        gate = path.gate + log_w
-        fresh = log_m <= gate  # a change that began with this block is likelier than one that began before
+        state, log_w = self.state, blocks.log_w[block]
+        fresh = self.log_total <= log_w + RESTART
         np.copyto(state["since_row"], blocks.first_row + block * blocks.rows, where=fresh)
         np.copyto(state["since_ts"], blocks.ts[block], where=fresh)
         kept = (~fresh).astype(np.float64)
-        state["window"] *= kept[:, self.feature_of]
+        state["window"] *= kept[self.feature_of]
         state["window"] += counts
-        state["moments"] *= kept[:, None, :]
+        state["moments"] *= kept
         state["moments"] += blocks.moments[block]
         state["recent"] *= self._recent_kept
         state["recent"] += blocks.moments[block]
-        state["log_m"] = np.minimum(np.logaddexp(log_m, gate) + path.ratios[t], CEILING)
+        state["log_m"] = np.minimum(np.logaddexp(state["log_m"], path.gate + log_w) + path.ratios[t], CEILING)
+        self.log_total = np.logaddexp.reduce(state["log_m"], axis=0)
         if path.back is not None:
-            log_r = np.logaddexp(state["log_r"], log_w + math.log(len(MEMORIES)) + path.gate_back)
-            state["log_r"] = log_r + path.back[t]
+            state["log_r"] = np.logaddexp(state["log_r"], log_w + path.gate_back) + path.back[t]
 
     def keep(self, features: Sequence[int], references: Sequence[FeatureReference] = ()) -> Evidence:
         """The evidence on some of the features, and on new ones."""
@@ -149,10 +165,11 @@ class Evidence:
         for name, axes in STATE.items():
             chosen = cells if axes.endswith("c") else np.asarray(features, dtype=np.int64)
             other.state[name][..., : len(chosen)] = self.state[name][..., chosen]
+        other.resume()
         return other
 
     def _changes(self, row: int) -> Changes | None:
-        level, total = self.state["level"], self.total()
+        level, total = self.state["level"], self.log_total
         up = np.where(level == FINE, WARNING, 0.0)
         rising = (total >= up) & (level != ALARMED) & (row >= self.state["retry_row"])
         falling = (total < CALM) & (level == WARNED)
@@ -160,10 +177,6 @@ class Evidence:
         if not (rising | falling | back).any():
             return None
         return Changes(*(np.flatnonzero(which).tolist() for which in (rising, falling, back)))
-
-    def total(self) -> Floats:
-        """The log of each feature's evidence; an alarm is due at 0."""
-        return np.asarray(np.logaddexp.reduce(self.state["log_m"], axis=0))
 
     def cells_of(self, feature: int) -> slice:
         """Where the cells of a feature are."""
@@ -176,26 +189,31 @@ class Evidence:
         counts = self.base[cells] + self.state["seen"][cells]
         return np.asarray(counts / counts.sum())
 
-    def likeliest(self, feature: int) -> int:
-        """The memory whose evidence is the strongest."""
-        return int(self.state["log_m"][:, feature].argmax())
-
     def alarm(self, feature: int) -> None:
         """Put a feature into alarm: what came since the change leaves the picture of the healthy time."""
-        state, cells, best = self.state, self.cells_of(feature), self.likeliest(feature)
-        state["after"][cells] = state["window"][best, cells]
-        state["seen"][cells] = np.maximum(state["seen"][cells] - state["window"][best, cells], 0.0)
+        state, cells = self.state, self.cells_of(feature)
+        state["after"][cells] = state["window"][cells]
+        state["seen"][cells] = np.maximum(state["seen"][cells] - state["window"][cells], 0.0)
         state["level"][feature] = ALARMED
-        state["log_m"][:, feature] = state["log_r"][feature] = -math.inf
+        self._empty(feature)
 
     def recover(self, feature: int) -> None:
         """Take a feature out of alarm; its memories begin anew."""
         state, cells = self.state, self.cells_of(feature)
         state["level"][feature] = FINE
-        state["memory"][:, cells] = state["window"][:, cells] = 0.0
+        state["memory"][:, cells] = 0.0
         state["after"][cells] = 0.0
-        state["moments"][:, :, feature] = 0.0
-        state["log_m"][:, feature] = state["log_r"][feature] = -math.inf
+        self._empty(feature)
+
+    def _empty(self, feature: int) -> None:
+        self.state["log_m"][:, feature] = self.state["log_r"][feature] = -math.inf
+        self.log_total[feature] = -math.inf
+        self.state["window"][self.cells_of(feature)] = 0.0
+        self.state["moments"][:, feature] = 0.0
+
+    def resume(self) -> None:
+        """Compute what follows from a state that was put in place."""
+        self.log_total: Floats = np.logaddexp.reduce(self.state["log_m"], axis=0)
 
 
 class Changes:
@@ -209,7 +227,7 @@ class Blocks:
     """Equally long blocks of consecutive rows, counted.
 
     `counts` (blocks, cells), `moments` (blocks, 3, features), `log_w` the log of the weight that a
-    feature and memory may spend in each block, `ts` the first timestamp of each, `first_row` the
+    feature may spend in each block, `ts` the first timestamp of each, `first_row` the
     number of the first row.
     """
 
@@ -227,17 +245,14 @@ class _Path:
         self._evidence = evidence
         state, feature_of = evidence.state, evidence.feature_of
         alarmed = state["level"] == ALARMED
-        self.gate = np.where(alarmed, -math.inf, 0.0)
+        self.gate = np.where(alarmed, -math.inf, evidence.log_bets)
         self.gate_back = np.where(alarmed, 0.0, -math.inf)
         self._rows = np.add.reduceat(counts, evidence.starts, axis=1)
         healthy = counts * ~alarmed[feature_of] if alarmed.any() else counts
         self._seen = np.add.accumulate(np.concatenate((state["seen"][None], healthy)), axis=0)
         self._memory = self._forgetting("memory", counts, evidence.forget_by)
         self._after = self._forgetting("after", counts, np.array([1 / AFTER_ROWS])) if alarmed.any() else None
-        logs = self._predictive(counts)
-        memories = len(MEMORIES)
-        self.ratios = logs[:, :memories] - logs[:, memories : memories + 1]
-        self.back = logs[:, memories] - logs[:, -1] if self._after is not None else None
+        self.ratios, self.back = self._log_ratios(counts)
 
     def _forgetting(self, name: str, counts: Floats, forget_by: Floats) -> Floats:
         """The memory before each block, and after the last."""
@@ -252,19 +267,28 @@ class _Path:
             path[t + 1] += counts[t]
         return path
 
-    def _predictive(self, counts: Floats) -> Floats:
-        """Log probability of each block under each memory, under the null, and under what came after."""
-        evidence = self._evidence
+    def _log_ratios(self, counts: Floats) -> tuple[Floats, Floats | None]:
+        """Of each block, for each bet against the null, and for the null against what came after."""
+        evidence, rows = self._evidence, self._rows
         null = evidence.base + self._seen[:-1]
-        totals = np.add.reduceat(null, evidence.starts, axis=1)
-        share = null / totals[:, evidence.feature_of]
-        parts = [self._memory[:-1] + evidence.prior * share[:, None, :], null[:, None, :]]
-        if self._after is not None:
-            parts.append(self._after[:-1, None, :] + 0.5)
-        start = np.concatenate(parts, axis=1)
-        cells = np.add.reduceat(log_rising(start, counts[:, None, :]), evidence.starts, axis=2)
-        whole = log_rising(np.add.reduceat(start, evidence.starts, axis=2), self._rows[:, None, :])
-        return np.asarray(cells - whole)
+        whole = self._sums(null)
+        share = null / whole[:, evidence.feature_of]
+        under_null = self._sums(log_rising(null, counts)) - log_rising(whole, rows)
+        surprise = self._sums(counts * np.log(share)) - under_null
+        by_tilt = self._sums(counts[:, None, :] * evidence.log_tilts)
+        by_tilt -= rows[:, None, :] * np.log(self._sums(share[:, None, :] * evidence.tilts))
+        learned = self._memory[:-1] + evidence.prior * share[:, None, :]
+        by_memory = self._sums(counts[:, None, :] * np.log(learned / share[:, None, :]))
+        by_memory -= rows[:, None, :] * np.log(self._sums(learned))
+        ratios = np.concatenate((by_tilt, by_memory), axis=1) + surprise[:, None, :]
+        if self._after is None:
+            return ratios, None
+        after = self._after[:-1] + 0.5
+        return ratios, under_null - (self._sums(log_rising(after, counts)) - log_rising(self._sums(after), rows))
+
+    def _sums(self, cells: Floats) -> Floats:
+        """Sums over the cells of each feature."""
+        return np.asarray(np.add.reduceat(cells, self._evidence.starts, axis=-1))
 
     def keep(self, blocks: int) -> None:
         """Make the state what it is after so many blocks."""

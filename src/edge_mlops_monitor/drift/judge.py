@@ -16,7 +16,6 @@ from edge_mlops_monitor.drift.evidence import (
     ALARMED,
     BLOCK_ROWS,
     FINE,
-    MEMORIES,
     RETRY_ROWS,
     WARNED,
     Blocks,
@@ -92,7 +91,7 @@ class EvidenceJudge:
         size = batch.blocks * (evidence.cells + 1)
         counts = np.bincount(codes.ravel(), minlength=size).reshape(batch.blocks, -1)[:, :-1].astype(np.float64)
         with np.errstate(divide="ignore"):
-            log_w = np.log(batch.shares * (DRIFT_SHARE / max(1, features) / len(MEMORIES)))
+            log_w = np.log(batch.shares * (DRIFT_SHARE / max(1, features)))
         ts = batch.ts[:: batch.rows]
         return Blocks(counts, self._moments(batch), log_w, ts, batch.first_row, batch.rows)
 
@@ -114,24 +113,24 @@ class EvidenceJudge:
 
     def _since_change(self, feature: int) -> tuple[Change, float]:
         """The change in the window since it began, and its size in Cohen's w, corrected for chance."""
-        state, best = self.evidence.state, self.evidence.likeliest(feature)
-        window = state["window"][best, self.evidence.cells_of(feature)]
+        state = self.evidence.state
+        window = state["window"][self.evidence.cells_of(feature)]
         total = max(float(window.sum()), 1e-9)
         null = self.evidence.null(feature)
         squared = float(((window / total - null) ** 2 / null).sum()) - (len(null) - 1) / total
-        change = self._change(feature, window / total, state["moments"][best, :, feature])
+        change = self._change(feature, window / total, state["moments"][:, feature])
         return change, math.sqrt(max(squared, 0.0))
 
     def _rise(self, feature: int, batch: Batch, block: int) -> Found:
         state = self.evidence.state
-        if self.evidence.total()[feature] < 0:
+        if self.evidence.log_total[feature] < 0:
             return self._level(feature, WARNED, batch, block)
         change, size = self._since_change(feature)
         if size < self.settings.minimum_effect:
             state["retry_row"][feature] = batch.last_row(block) + RETRY_ROWS
             return self._level(feature, WARNED, batch, block) if state["level"][feature] == FINE else []
-        best, where = self.evidence.likeliest(feature), self._where(feature, batch, block)
-        since_ts, since_row = float(state["since_ts"][best, feature]), int(state["since_row"][best, feature])
+        where = self._where(feature, batch, block)
+        since_ts, since_row = float(state["since_ts"][feature]), int(state["since_row"][feature])
         event = findings.alarm(where, METHOD, change, since_ts, since_row)
         self.alarms[where.feature] = {"event": event.id, "since": since_ts, "effect": change.effect}
         result = self._result(feature, where, change, ALARMED)
@@ -159,7 +158,7 @@ class EvidenceJudge:
         return self._change(feature, memory / memory.sum(), state["recent"][:, feature])
 
     def _result(self, feature: int, where: Where, change: Change | None, level: int) -> DriftResult:
-        total = float(self.evidence.total()[feature])
+        total = float(self.evidence.log_total[feature])
         return findings.result(
             where,
             METHOD,
@@ -192,3 +191,7 @@ class EvidenceJudge:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The state, for keeping."""
         return self.evidence.state
+
+    def resume(self) -> None:
+        """Go on from a state that was put in place."""
+        self.evidence.resume()
