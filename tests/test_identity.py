@@ -75,8 +75,9 @@ def test_the_fingerprint_does_not_follow_what_changes_while_running(pi):
     assert hardware_fingerprint(pi) == before
 
 
-def test_the_serial_number_takes_over_where_the_machine_id_is_a_placeholder(pi):
-    tree(pi, etc__machine_id="uninitialized\n")
+@pytest.mark.parametrize("placeholder", ["uninitialized", "", "0" * 32])
+def test_the_serial_number_takes_over_where_the_machine_id_is_a_placeholder(pi, placeholder):
+    tree(pi, etc__machine_id=f"{placeholder}\n")
     first = default_device_id(pi)
     tree(pi, proc__device_tree__serial_number="10000000ffffffff\0")
     assert default_device_id(pi) not in (first, None)

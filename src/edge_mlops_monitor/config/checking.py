@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from functools import lru_cache
 from typing import Any, get_type_hints
 
@@ -29,8 +28,6 @@ def convert(value: Any, annotation: Any, key: str, default: Any) -> Any:
     if not all(map(is_text, _texts(value))):
         raise ValueError(f"{key} holds a character that no text may hold; remove it")
     try:
-        if isinstance(value, float) and not math.isfinite(value):
-            raise msgspec.ValidationError
         return msgspec.convert(value, annotation)
     except (msgspec.ValidationError, OverflowError, RecursionError):
         raise ValueError(_sentence(value, annotation, key, default)) from None
