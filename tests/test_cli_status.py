@@ -38,6 +38,7 @@ def store(tmp_path):
                 "alarm",
                 f"camera-3 inputs.brightness number {n} is lower by half a standard deviation",
             )
+        tx.event("note", "info", "nothing to see either")
     yield store
     store.close()
 

@@ -1,0 +1,74 @@
+"""`reference build` and `reference show`: what the data looked like when all was well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_mlops_monitor.cli.columns import column_options, joined
+from edge_mlops_monitor.cli.options import config_option, json_option
+from edge_mlops_monitor.cli.output import number, print_json
+
+if TYPE_CHECKING:
+    from edge_mlops_monitor.drift.reference import FeatureReference
+
+
+@click.group()
+def reference() -> None:
+    """Build a reference from training data, or show one."""
+
+
+@reference.command()
+@click.argument("ref", type=click.Path(path_type=Path))
+@config_option
+@json_option
+def show(ref: Path, config_path: Path | None, as_json: bool) -> None:
+    """Show what the reference file REF holds."""
+    from edge_mlops_monitor.drift.reference import load
+
+    _show(load(ref), as_json, {"path": str(ref)})
+
+
+def _show(features: list[FeatureReference], as_json: bool, about: dict[str, Any]) -> None:
+    if as_json:
+        print_json({**about, "features": [_summary(feature) for feature in features]})
+    else:
+        click.echo(_table(features))
+
+
+def _summary(feature: FeatureReference) -> dict[str, Any]:
+    stream = {"model": feature.model, "model_version": feature.model_version, "source": feature.source}
+    return {
+        "feature": feature.name,
+        **stream,
+        "kind": "number" if feature.numeric else "category",
+        "rows": feature.n,
+        "independent_rows": feature.effective_rows,
+        "missing": feature.counts[-1],
+        "mean": feature.mean,
+        "sd": feature.sd,
+        "bins": len(feature.counts),
+        "raw_values": feature.values is not None,
+        "lacks": feature.lacks or None,
+    }
+
+
+def _table(features: list[FeatureReference]) -> str:
+    """One line for each feature, and below a sentence for each that is not enough."""
+    lines = [f"{'feature':32}{'rows':>10}{'worth':>9}{'missing':>9}{'mean':>10}{'sd':>10}"]
+    for feature in features:
+        name = _name(feature)
+        moments = f"{feature.mean:>10.4g}{feature.sd:>10.4g}" if feature.mean is not None else f"{'category':>20}"
+        missing = f"{feature.counts[-1] / feature.n:.1%}" if feature.n and feature.counts[-1] else "0"
+        worth = number(round(feature.effective_rows))
+        lines.append(f"{name:32}{number(feature.n):>10}{worth:>9}{missing:>9}{moments}")
+    lacking = [f"{_name(feature)}: {feature.lacks}" for feature in features if feature.lacks]
+    closing = ["", "worth: so many independent rows, since rows that follow each other are alike."]
+    return "\n".join([*lines, *closing, *lacking])
+
+
+def _name(feature: FeatureReference) -> str:
+    name = f"{feature.source}: {feature.name}" if feature.source else feature.name
+    return name if len(name) <= 31 else f"{name[:14]}...{name[-14:]}"
