@@ -6,6 +6,7 @@ import gzip
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -14,11 +15,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edge_mlops_monitor import outbox
 from edge_mlops_monitor.config.sections import Telemetry
-from edge_mlops_monitor.records import Prediction
+from edge_mlops_monitor.records import KINDS, Prediction
 from edge_mlops_monitor.store import Store
 from edge_mlops_monitor.telemetry.sinks import SINKS
 from edge_mlops_monitor.telemetry.sinks.file import FileSink
@@ -231,17 +233,47 @@ def test_a_program_ends_while_an_upload_hangs(tmp_path: Path) -> None:
     assert program.returncode == 0
 
 
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "object-schema.md"
+
+
+def test_the_documented_lines_have_the_fields_of_their_kind_and_no_other() -> None:
+    lines = re.findall(r"^### (\w+)\n.*?^```json\n(.*?)\n```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    assert [kind for kind, _ in lines] == list(KINDS)
+    for kind, line in lines:
+        assert list(json.loads(line)) == list(KINDS[kind].__struct_fields__)
+        msgspec.json.decode(line, type=KINDS[kind])
+
+
+def test_the_documented_queries_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
+    store = fill(tmp_path / "m.db", 120)
+    with store.transaction() as tx:
+        tx.event("loss", "warning", "2 records were given up")
+    Uploader(store, {"folder": lambda: FileSink(str(tmp_path / "bucket"))}, SETTINGS).drain()
+    monkeypatch.chdir(tmp_path)
+    queries = re.findall(r"^```sql\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    answers = [duckdb.connect().execute(query).fetchall() for query in queries]
+    assert answers[0][0][:2] == ("pi-7", 120)
+    assert answers[1] == [("pi-7", store.generation, 0)]
+    assert [row[2] for row in answers[2]] == ["loss"]
+    store.close()
+
+
 def test_duckdb_reads_the_objects_as_one_table(tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
     store = fill(tmp_path / "m.db", 1234)
     Uploader(store, {"folder": lambda: FileSink(str(tmp_path / "bucket"))}, SETTINGS).drain()
-    found = duckdb.connect().execute(
-        f"""
+    found = (
+        duckdb.connect()
+        .execute(
+            f"""
         SELECT count(*), count(DISTINCT seq), max(seq), any_value(device_id), any_value(kind), sum(inputs.a)
         FROM read_json('{tmp_path}/bucket/v1/kind=predictions/*/*.jsonl.gz',
                        format='newline_delimited', hive_partitioning=true)
         """
-    ).fetchall()[0]
+        )
+        .fetchall()[0]
+    )
     assert found[:5] == (1234, 1234, 1234, "pi-7", "predictions")
     assert found[5] == pytest.approx(sum(i / 7 for i in range(1234)))
     store.close()

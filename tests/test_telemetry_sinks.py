@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from edge_mlops_monitor.telemetry.sinks import SINKS
 from edge_mlops_monitor.telemetry.sinks.file import FileSink
 from edge_mlops_monitor.telemetry.sinks.memory import MemorySink
-from edge_mlops_monitor.telemetry.sinks.sink import Accepted, Conflict, Never, Sink, TryAgain
+from edge_mlops_monitor.telemetry.sinks.sink import Accepted, Answer, Conflict, Never, Sink, TryAgain
 from faulty_http_server import FaultyServer
 
 KEY = "v1/kind=events/dt=2026-01-01/pi-7-00001.aa-000000000001-000000000002.jsonl.gz"
@@ -91,6 +93,23 @@ def test_no_key_leads_out_of_the_folder(tmp_path: Path, key: str) -> None:
     assert isinstance(answer, Never)
     assert "is not a path below the folder" in answer.reason
     assert not list(tmp_path.rglob("*out*"))
+
+
+def test_of_many_writers_of_one_key_a_single_one_wins(tmp_path: Path) -> None:
+    sink, count = FileSink(str(tmp_path)), 8
+    together = threading.Barrier(count)
+
+    def write(number: int) -> list[Answer]:
+        answers = []
+        for key in range(60):
+            together.wait(30)
+            answers.append(sink.put(f"v1/{key}", b"from %d" % number, "text/plain"))
+        return answers
+
+    with ThreadPoolExecutor(count) as pool:
+        columns = list(pool.map(write, range(count)))
+    for row in zip(*columns, strict=True):
+        assert sorted(type(answer).__name__ for answer in row) == ["Accepted"] + ["Conflict"] * (count - 1)
 
 
 def test_a_half_written_object_is_never_seen_and_an_old_one_is_swept(tmp_path: Path) -> None:

@@ -120,6 +120,22 @@ def test_a_fleet_that_comes_back_at_once_is_spread_over_time(store: Store, clock
     assert len({round(delay) for delay in first}) > 80
 
 
+def test_what_waited_before_a_restart_waits_for_the_first_round_too(store: Store, clock: ManualClock) -> None:
+    log(store, 10)
+    uploader(store, MemorySink()).seal()
+    sink = MemorySink()
+    one = uploader(store, sink)
+    first = one.step(clock.monotonic())
+    clock.advance(first / 2)
+    assert one.step(clock.monotonic()) == pytest.approx(first / 2)
+    assert sink.attempts == []
+    one.drain()
+    one.resume()
+    one.seal()
+    assert one.step(clock.monotonic()) > 0
+    assert len(sink.attempts) == 2
+
+
 def test_every_interval_brings_what_was_logged_since(store: Store, clock: ManualClock) -> None:
     sink = MemorySink()
     one = uploader(store, sink)
@@ -133,21 +149,55 @@ def test_every_interval_brings_what_was_logged_since(store: Store, clock: Manual
 
 
 def test_events_and_drift_go_first_then_the_newest_then_the_oldest(store: Store, clock: ManualClock) -> None:
-    sink = MemorySink(answers=[OFFLINE] * 20)
+    sink = MemorySink()
     one = uploader(store, sink)
     for _ in range(3):
         log(store, 50)
-        run(one, clock, 300)
-    sink.answers.clear()
-    sink.attempts.clear()
+        log(store, 5, "system")
+        one.seal()
     log(store, 2, "events")
     log(store, 2, "drift")
     log(store, 50)
     run(one, clock, 300)
-    assert set(kinds(sink)[:3]) == {"events", "drift"}
-    assert kinds(sink)[3:] == ["predictions"] * 4
-    firsts = [parse_key(key).first_seq for key in sink.attempts[3:]]
-    assert firsts == [151, 1, 51, 101]
+    sent = [(key.kind, key.first_seq) for key in map(parse_key, sink.attempts)]
+    assert sent == [
+        *[("events", 1), ("events", 2), ("drift", 1)],
+        *[("predictions", 151), ("system", 11)],
+        *[("system", 1), ("predictions", 1), ("system", 6), ("predictions", 51), ("predictions", 101)],
+    ]
+
+
+def test_events_do_not_wait_for_a_backlog_to_be_sealed(store: Store, clock: ManualClock) -> None:
+    class Watching(MemorySink):
+        def put(self, key: str, body: bytes, content_type: str) -> Answer:
+            waiting.append({item.kind for item in outbox.pending(store, "main", limit=100)})
+            return super().put(key, body, content_type)
+
+    waiting: list[set[str]] = []
+    one = uploader(store, Watching())
+    log(store, 1000)
+    run(one, clock, 300)
+    assert waiting[0] == {"events"}
+
+
+def test_order_survives_an_outage(store: Store, clock: ManualClock) -> None:
+    sink = MemorySink(answers=[OFFLINE] * 100)
+    one = uploader(store, sink)
+    for _ in range(8):
+        log(store, 50)
+        run(one, clock, 300)
+    sink.answers.clear()
+    sink.attempts.clear()
+    log(store, 2, "drift")
+    log(store, 50)
+    run(one, clock, 300)
+    firsts = [parse_key(key).first_seq for key in sink.attempts if "predictions" in key]
+    assert "predictions" not in kinds(sink)[:2]
+    assert firsts[:2] == [401, 1]
+    assert sorted(firsts) == [1 + 50 * i for i in range(9)]
+    rest = firsts[1:]
+    # The object that was tried last is thought of as troubled, for a moment.
+    assert any(rest[:i] + rest[i + 1 :] == sorted(rest[:i] + rest[i + 1 :]) for i in range(len(rest)))
 
 
 def test_fresh_data_is_not_starved_by_a_backlog(store: Store, clock: ManualClock) -> None:
@@ -255,9 +305,14 @@ def test_one_object_that_always_fails_does_not_hold_up_the_others(store: Store, 
     run(one, clock, 86_400)
     failed = sum(sink.word in key for key in sink.attempts)
     assert 10 < failed < 300 * 5
+    sink.attempts.clear()
+    for _ in range(50):
+        log(store, 50)
+        run(one, clock, 300)
+    assert sum(sink.word in key for key in sink.attempts) < 100
     sink.word = "none"
     run(one, clock, 7200)
-    assert len(numbers(sink)) == 1000
+    assert len(numbers(sink)) == 3500
 
 
 def test_with_a_single_attempt_a_round_one_bad_object_still_does_not_block(

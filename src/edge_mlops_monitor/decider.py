@@ -22,7 +22,8 @@ from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.features import columns
 from edge_mlops_monitor.records import DriftResult, Event, Prediction
-from edge_mlops_monitor.store import Store, Transaction
+from edge_mlops_monitor.store import Store
+from edge_mlops_monitor.transaction import Transaction
 
 STATE = "decider"
 FEATURES = "features"  # what `status` shows of each feature, without waking NumPy

@@ -16,7 +16,8 @@ from edge_mlops_monitor import outbox
 from edge_mlops_monitor.blocks import SEQ_BITS, Block
 from edge_mlops_monitor.retention import declare
 from edge_mlops_monitor.schema import KINDS
-from edge_mlops_monitor.store import Store, Transaction
+from edge_mlops_monitor.store import Store
+from edge_mlops_monitor.transaction import Transaction
 
 PURGES = "purges"  # changed by every erasure, so that nothing read before it is sealed after it
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from edge_mlops_monitor.store import Store, Transaction
+    from edge_mlops_monitor.store import Store
+    from edge_mlops_monitor.transaction import Transaction
 
 MAX_DEAD_LETTERS = 100
 

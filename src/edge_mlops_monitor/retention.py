@@ -13,7 +13,7 @@ from edge_mlops_monitor import blocks, outbox
 from edge_mlops_monitor.blocks import SEQ_BITS, SEQ_MASK
 
 if TYPE_CHECKING:
-    from edge_mlops_monitor.store import Transaction
+    from edge_mlops_monitor.transaction import Transaction
 
 PAGE_SIZE = 4096
 RESERVE_BYTES = 256 << 10  # free pages in the file, and as much in its journal, for when the disk is full

@@ -15,7 +15,8 @@ from edge_mlops_monitor.capture.redaction import Redaction
 from edge_mlops_monitor.errors import StoreFullError
 from edge_mlops_monitor.records import Actual, Record
 from edge_mlops_monitor.retention import free_expendable
-from edge_mlops_monitor.store import Store, Transaction
+from edge_mlops_monitor.store import Store
+from edge_mlops_monitor.transaction import Transaction
 
 ROWS_PER_BLOCK = 250  # so that whoever decodes a block holds the interpreter lock for a millisecond
 LOSSES = {"memory_full", "unrecordable"}  # other counts: records kept, or not wanted

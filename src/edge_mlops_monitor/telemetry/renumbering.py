@@ -18,7 +18,7 @@ from edge_mlops_monitor.records import KINDS
 from edge_mlops_monitor.telemetry.encoding import parse_key
 
 if TYPE_CHECKING:
-    from edge_mlops_monitor.store import Transaction
+    from edge_mlops_monitor.transaction import Transaction
 
 SLICE = 1000  # records of one block
 

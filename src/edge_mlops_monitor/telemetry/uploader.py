@@ -25,7 +25,8 @@ from edge_mlops_monitor.telemetry.sinks.sink import Accepted, Answer, Conflict, 
 
 if TYPE_CHECKING:
     from edge_mlops_monitor.config.sections import Telemetry
-    from edge_mlops_monitor.store import Store, Transaction
+    from edge_mlops_monitor.store import Store
+    from edge_mlops_monitor.transaction import Transaction
 
 Progress = Callable[[int], object]
 
@@ -129,7 +130,7 @@ class Uploader:
     def resume(self) -> None:
         """Take up work again after `stop`; the first round is spread over the interval anew."""
         self._stopping.clear()
-        self._next_round = None
+        self._rest()
 
     def close(self) -> None:
         """Stop, and let go of the sinks and the lease."""
@@ -298,7 +299,13 @@ class Uploader:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._lock, self._holds_lease = threading.Lock(), False
-            self._next_round = self._lease_checked = None
+            self._rest()
+
+    def _rest(self) -> None:
+        """Send nothing before another first round."""
+        self._next_round = self._lease_checked = None
+        for route in self.routes.values():
+            route.round_over = True
 
     def _seal_all(self, began: float, timeout: float | None, progress: Progress | None) -> int:
         sealed = 0

@@ -1,0 +1,146 @@
+"""Opening the database file: created whole or not at all, configured, explained where it cannot be.
+
+A new database is made under another name and linked into place, so that of two processes that start at
+the same moment one makes it and the other finds it complete.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from edge_mlops_monitor import schema
+from edge_mlops_monitor.errors import StoreCorruptError, StoreError, StoreFullError
+from edge_mlops_monitor.retention import PAGE_SIZE, RESERVE_BYTES
+
+logger = logging.getLogger("edge_mlops_monitor")
+
+BUSY_SECONDS = 10.0
+
+
+def connect(path: Path, max_bytes: int) -> sqlite3.Connection:
+    """A configured connection to an existing database; StoreError where it is another program's."""
+    connection = _connection(path)
+    try:
+        execute = connection.execute
+        if execute("PRAGMA application_id").fetchone()[0] != schema.APPLICATION_ID:
+            raise StoreError(
+                "the file is a database of another program; set storage.sqlite_path to a new file"
+            )
+        _configure(connection)
+        pages: int = execute("PRAGMA page_count").fetchone()[0]
+        most = (max_bytes - 2 * RESERVE_BYTES) // PAGE_SIZE
+        execute(f"PRAGMA max_page_count = {max(pages, most, 64)}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def is_of_version_0_1(path: Path) -> bool:
+    """Whether the file is a database of version 0.1 of this package."""
+    connection = _connection(path)
+    try:
+        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    finally:
+        connection.close()
+    return not names.isdisjoint({"model_inputs", "model_outputs", "telemetry_batches"})
+
+
+def create(path: Path) -> None:
+    """Make an empty database with all tables at `path`, unless another process was faster."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Created by us, not by SQLite, so that it is never readable by others, not even for a moment.
+        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        try:
+            _fill(fresh)
+            if path.exists() and path.stat().st_size == 0:
+                path.unlink()
+            with suppress(FileExistsError):
+                os.link(fresh, path)
+                os.replace(f"{fresh}-journal", f"{path}-journal")
+        finally:
+            for end in ("", "-journal"):
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{fresh}{end}")
+    except OSError as error:
+        raise StoreError(
+            f"cannot create the database {path}: {error.strerror}; "
+            "set storage.sqlite_path to a folder this user may write to"
+        ) from error
+
+
+def set_aside(path: Path, why: str) -> str:
+    """Move a database that cannot be used out of the way; what is said of it in the first event."""
+    aside = path.with_name(f"{path.name}.{why}")  # one at most of each sort, so that it is bounded
+    for end in ("", "-journal"):
+        with suppress(OSError):
+            os.replace(f"{path}{end}", f"{aside}{end}")
+    logger.warning("the database %s is %s; it was moved to %s and a fresh one begun", path, why, aside)
+    return f"database {why}, moved to {aside.name}"
+
+
+def explained(error: sqlite3.Error, path: Path) -> StoreError:
+    """An error of SQLite as one sentence with its remedy."""
+    text = str(error)
+    if "full" in text or "disk I/O error" in text:
+        return StoreFullError(
+            f"no space for the database {path} ({text}); free disk space or lower storage.max_sqlite_size_mb"
+        )
+    if "malformed" in text or "not a database" in text or "corrupt" in text:
+        return StoreCorruptError(
+            f"the database {path} is damaged ({text}); move it away, and a fresh one is begun"
+        )
+    if "locked" in text or "busy" in text:
+        return StoreError(f"the database {path} is held by another process ({text}); it is tried again")
+    return StoreError(f"the database {path} cannot be used: {text}; see `edge-mlops-monitor check`")
+
+
+def _connection(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?mode=rw",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _fill(path: Path) -> None:
+    connection = _connection(path)
+    try:
+        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        _configure(connection)
+        _reserve(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        schema.migrate(connection)
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def _configure(connection: sqlite3.Connection) -> None:
+    execute = connection.execute
+    execute("PRAGMA trusted_schema = OFF")
+    execute("PRAGMA secure_delete = OFF")  # on in Debian: deleting would write every page once more
+    execute("PRAGMA temp_store = MEMORY")
+    execute("PRAGMA journal_mode = PERSIST")
+    execute(f"PRAGMA journal_size_limit = {4 * RESERVE_BYTES}")
+    execute("PRAGMA synchronous = FULL")
+
+
+def _reserve(connection: sqlite3.Connection) -> None:
+    """Leave free pages in the file and space in the journal, so that a full disk still lets us delete."""
+    connection.execute("CREATE TABLE reserve (bytes BLOB)")
+    connection.execute(f"INSERT INTO reserve VALUES (zeroblob({RESERVE_BYTES}))")
+    connection.execute(f"UPDATE reserve SET bytes = randomblob({RESERVE_BYTES})")
+    connection.execute("DROP TABLE reserve")
