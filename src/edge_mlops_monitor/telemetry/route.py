@@ -41,7 +41,7 @@ class Route:
         self.rng = rng
         self.failures = 0  # in this round, since the last success
         self.blocked_until = 0.0
-        self.round_over = False
+        self.round_over = True  # until the first round begins
         self.refused = False
         self._factory = factory
         self._sink: Sink | None = None
