@@ -7,20 +7,17 @@ buffered records; the first call that logs there starts what ran in the parent.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import secrets
-import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edge_mlops_monitor import leases
+from edge_mlops_monitor import leases, lifetime
 from edge_mlops_monitor.capture.recorder import Recorder
 from edge_mlops_monitor.capture.redaction import Redaction
 from edge_mlops_monitor.capture.sampling import sampler
@@ -32,6 +29,7 @@ from edge_mlops_monitor.errors import ConfigError, DataError, EdgeMonitorError, 
 from edge_mlops_monitor.identity import default_device_id, random_device_id
 from edge_mlops_monitor.records import Actual, DriftResult, Event
 from edge_mlops_monitor.store import Store
+from edge_mlops_monitor.telemetry.configured import sink_makers
 from edge_mlops_monitor.worker import Worker
 
 if TYPE_CHECKING:
@@ -44,8 +42,6 @@ logger = logging.getLogger("edge_mlops_monitor")
 STOP_SECONDS = 5.0  # the longest that each part of `stop` may take
 DISABLED = "EDGE_MLOPS_MONITOR_DISABLED"
 
-_living: weakref.WeakSet[Runtime] = weakref.WeakSet()
-
 
 class Runtime:
     """The parts of one monitor, wired together."""
@@ -56,7 +52,7 @@ class Runtime:
         self.enabled = config.enabled and os.environ.get(DISABLED, "").lower() not in ("1", "true", "yes")
         self._store: Store | None = None
         self._opening = threading.Lock()
-        self._sink_makers = _sink_makers(config) if self.enabled else {}
+        self._sink_makers = sink_makers(config) if self.enabled else {}
         self._check_reference()
         self.recorder = self._recorder() if self.enabled else SilentRecorder()
         self._decider: Decider | None = None
@@ -67,9 +63,9 @@ class Runtime:
         self._workers: dict[str, Worker] = {}
         self._running: set[str] = set()
         if self.enabled:
-            logger.setLevel(min(logger.level or 100, getattr(logging, config.model_logging.log_level)))
-            _living.add(self)
-            _arm()
+            if "model_logging.log_level" in config.given:
+                logger.setLevel(config.model_logging.log_level)
+            lifetime.watch_over(self)
 
     def _recorder(self) -> Recorder:
         logging_ = self.config.model_logging
@@ -164,10 +160,7 @@ class Runtime:
             if name in self._workers:
                 self._workers[name].start()
         self.recorder.worker.start()
-        if "multiprocessing" in sys.modules:  # its children skip atexit
-            from multiprocessing.util import Finalize
-
-            Finalize(None, _flush_at_exit, args=(weakref.ref(self),), exitpriority=100)
+        lifetime.at_exit_of_child(self)
 
     def stop(self) -> None:
         """Bring what was logged to stable storage and end the threads, each within `STOP_SECONDS`."""
@@ -441,59 +434,11 @@ class Runtime:
             self._store.after_fork()
         if self._decider is not None:
             self._decider.after_fork()
-        if isinstance(self.recorder, Recorder):
-            self.recorder.after_fork()
+        self.recorder.after_fork()
 
-
-def _sink_makers(config: Config) -> dict[str, Callable[[], Any]]:
-    """What makes each configured sink; raises ConfigError for unknown types, extras and keywords."""
-    makers: dict[str, Callable[[], Any]] = {}
-    mistakes = []
-    for name, keywords in config.effective_sinks().items():
-        from edge_mlops_monitor.telemetry.sinks import SINKS
-
-        options = {key: value for key, value in keywords.items() if key != "type"}
-        try:
-            makers[name] = partial(SINKS[keywords["type"]], **options)
-            makers[name]().close()
-        except (EdgeMonitorError, TypeError, ValueError) as error:
-            mistakes.append(f"sinks.{name}: {error}")
-    if mistakes:
-        raise ConfigError(mistakes)
-    return makers
-
-
-def _arm() -> None:
-    """Once in each process: flush at exit, and start clean after a fork."""
-    global _armed
-    if not _armed:
-        _armed = True
-        atexit.register(_at_exit)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork)
-
-
-_armed = False
-
-
-def _at_exit() -> None:
-    for runtime in list(_living):
-        _flush_at_exit(weakref.ref(runtime))
-
-
-def _flush_at_exit(reference: weakref.ref[Runtime]) -> None:
-    runtime = reference()
-    if runtime is None:
-        return
-    try:
-        if runtime._running:
-            runtime.stop()
+    def at_exit(self) -> None:
+        """The interpreter ends: what runs is stopped, what waits is written."""
+        if self._running:
+            self.stop()
         else:
-            runtime.recorder.flush(STOP_SECONDS)
-    except Exception:
-        logger.debug("at exit", exc_info=True)
-
-
-def _after_fork() -> None:
-    for runtime in list(_living):
-        runtime.after_fork()
+            self.recorder.flush(STOP_SECONDS)

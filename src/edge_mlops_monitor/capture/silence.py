@@ -53,6 +53,10 @@ class SilentRecorder(Recorder):
     def flush(self, timeout: float | None = None) -> bool:
         return True
 
+    def after_fork(self) -> None:
+        self.session = os.urandom(6).hex()
+        self._next_id = ids(self.session).__next__
+
     @property
     def buffered(self) -> int:
         return 0
