@@ -1,0 +1,84 @@
+"""Drift: two-sample comparisons, streaming detectors, references, and the watcher that decides.
+
+>>> from edge_mlops_monitor import drift
+>>> list(drift.METHODS)
+['ks_test', 'e_detector']
+>>> drift.compare("ks_test", [1, 2, 3, 4], [5, 6, 7, 8], threshold=0.05).is_drift
+True
+>>> drift.parameters("ks_test")
+{'alternative': 'two-sided', 'mode': 'auto'}
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from edge_mlops_monitor.errors import DataError, UnknownNameError
+from edge_mlops_monitor.records import DriftResult
+from edge_mlops_monitor.registry import Registry
+
+__all__ = ["METHODS", "compare", "detector", "parameters"]
+
+_HERE = "edge_mlops_monitor.drift"
+
+# A comparison has `compare(reference, current, threshold) -> DriftResult`, a detector `update(x)`.
+METHODS = Registry(
+    "drift method",
+    {
+        "ks_test": f"{_HERE}.comparisons.ks_test:KSTest",
+        "e_detector": f"{_HERE}.detectors.e_detector:EDetector",
+    },
+    group="edge_mlops_monitor.drift",
+)
+
+
+def compare(
+    method: str, reference: Any, current: Any, *, threshold: float | None = None, **parameters: Any
+) -> DriftResult:
+    """Compare two samples: 1-D arrays of numbers, None and NaN being left out.
+
+    `threshold` is the level of a p-value, below which `is_drift` is True; without it `is_drift` is
+    None. Raises `UnknownNameError` for an unknown method or parameter.
+
+    >>> compare("ks_test", range(100), range(50, 150)).statistic
+    0.5
+    """
+    cls = METHODS[method]
+    if not hasattr(cls, "compare"):
+        raise UnknownNameError(f"'{method}' watches a stream; use drift.detector('{method}', ...)")
+    result: DriftResult = _made(method, cls, parameters).compare(reference, current, threshold)
+    return result
+
+
+def detector(name: str, **parameters: Any) -> Any:
+    """A streaming detector: `update(x)`, then `drift_detected` and `warning_detected`.
+
+    `update_many(xs)` takes many values and returns the indices at which it fired.
+
+    >>> healthy, shifted = [i * 7 % 101 for i in range(1000)], [i * 7 % 101 + 40 for i in range(200)]
+    >>> found = detector("e_detector", reference=healthy).update_many(healthy + shifted)
+    >>> [1000 <= index < 1100 for index in found]
+    [True]
+    """
+    cls = METHODS[name]
+    if not hasattr(cls, "update"):
+        raise UnknownNameError(f"'{name}' compares two samples; use drift.compare('{name}', reference, current)")
+    return _made(name, cls, parameters)
+
+
+def parameters(method: str) -> dict[str, Any]:
+    """What a method takes, with the defaults; `...` where there is none."""
+    found = inspect.signature(METHODS[method]).parameters.values()
+    return {one.name: ... if one.default is inspect.Parameter.empty else one.default for one in found}
+
+
+def _made(name: str, cls: Any, given: dict[str, Any]) -> Any:
+    taken = parameters(name)
+    unknown = [key for key in given if key not in taken]
+    if unknown:
+        raise UnknownNameError(f"{name} has no parameter '{unknown[0]}'; it takes {', '.join(taken)}")
+    lacking = [key for key, default in taken.items() if default is ... and key not in given]
+    if lacking:
+        raise DataError(f"{name} needs {' and '.join(lacking)}; give {lacking[0]}=...")
+    return cls(**given)

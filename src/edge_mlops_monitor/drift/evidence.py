@@ -84,6 +84,8 @@ class Evidence:
     11
     """
 
+    log_total: Floats  # by feature: the log of the evidence of all bets
+
     def __init__(self, references: Sequence[FeatureReference], block_rows: int = BLOCK_ROWS) -> None:
         sizes = np.array([reference.bins.size for reference in references], dtype=np.int64)
         self.references = list(references)
@@ -213,7 +215,7 @@ class Evidence:
 
     def resume(self) -> None:
         """Compute what follows from a state that was put in place."""
-        self.log_total: Floats = np.logaddexp.reduce(self.state["log_m"], axis=0)
+        self.log_total = np.logaddexp.reduce(self.state["log_m"], axis=0)
 
 
 class Changes:

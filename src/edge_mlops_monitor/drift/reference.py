@@ -18,7 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.autocorrelation import autocorrelation_of_stretches, autocorrelation_time
-from edge_mlops_monitor.drift.binning import CategoryBins, NumericBins, category_bins, label, numbers, numeric_bins
+from edge_mlops_monitor.drift.binning import (
+    CategoryBins,
+    NumericBins,
+    category_bins,
+    label,
+    numbers,
+    numeric_bins,
+)
 from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.quality.stuck import RunLengths, run_lengths
 
