@@ -61,3 +61,11 @@ def joined(groups: tuple[list[str], ...]) -> list[str]:
     ['a', 'b', 'c']
     """
     return [name for group in groups for name in group]
+
+
+def selection(columns: dict[str, Any]) -> Any:
+    """The options about columns as the data set wants them."""
+    from edge_mlops_monitor.dataset import Selection
+
+    lists = {name: joined(columns[name]) for name in ("inputs", "outputs", "categorical")}
+    return Selection(**{**columns, **lists})

@@ -49,3 +49,18 @@ class _Bar:
     def stop(self) -> None:
         if self.drawn is not None:
             self.drawn.stop()
+
+
+@contextmanager
+def shares(what: str) -> Iterator[Callable[[float], None]]:
+    """Like `progress`, for what is told the share that is done, from 0 to 1."""
+    with progress(what, 1000) as advance:
+        done = 0
+
+        def tell(share: float) -> None:
+            nonlocal done
+            now = int(share * 1000)
+            advance(now - done)
+            done = now
+
+        yield tell

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_mlops_monitor.cli.columns import column_options, joined
+from edge_mlops_monitor.cli.columns import column_options, selection
 from edge_mlops_monitor.cli.options import config_option, json_option
 from edge_mlops_monitor.cli.output import number, print_json
+from edge_mlops_monitor.cli.progress import shares
 
 if TYPE_CHECKING:
     from edge_mlops_monitor.drift.reference import FeatureReference
@@ -18,6 +19,38 @@ if TYPE_CHECKING:
 @click.group()
 def reference() -> None:
     """Build a reference from training data, or show one."""
+
+
+@reference.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="REF", help="File to write."
+)
+@column_options
+@click.option("--raw", is_flag=True, help="Keep the raw values too, which algorithm: ks_test needs.")
+@config_option
+@json_option
+def build(
+    data: Path, output: Path, raw: bool, config_path: Path | None, as_json: bool, **columns: Any
+) -> None:
+    """Profile the recorded DATA (CSV, JSON Lines, Parquet) into the reference file REF.
+
+    The rows must be in the order of time.
+    """
+    from edge_mlops_monitor import replay
+    from edge_mlops_monitor.drift.reference import dump
+
+    with shares(f"reading {data.name}") as progress:
+        features = replay.build_reference(data, selection(columns), keep_values=raw, progress=progress)
+    part = output.with_name(f"{output.name}.part")
+    try:
+        part.write_text(dump(features), encoding="utf-8")
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+    _show(features, as_json, {"path": str(output)})
+    if not as_json:
+        click.echo(f"wrote {output}")
 
 
 @reference.command()
@@ -60,7 +93,9 @@ def _table(features: list[FeatureReference]) -> str:
     lines = [f"{'feature':32}{'rows':>10}{'worth':>9}{'missing':>9}{'mean':>10}{'sd':>10}"]
     for feature in features:
         name = _name(feature)
-        moments = f"{feature.mean:>10.4g}{feature.sd:>10.4g}" if feature.mean is not None else f"{'category':>20}"
+        moments = (
+            f"{feature.mean:>10.4g}{feature.sd:>10.4g}" if feature.mean is not None else f"{'category':>20}"
+        )
         missing = f"{feature.counts[-1] / feature.n:.1%}" if feature.n and feature.counts[-1] else "0"
         worth = number(round(feature.effective_rows))
         lines.append(f"{name:32}{number(feature.n):>10}{worth:>9}{missing:>9}{moments}")
