@@ -63,7 +63,9 @@ def detector(name: str, **parameters: Any) -> Any:
     """
     cls = METHODS[name]
     if not hasattr(cls, "update"):
-        raise UnknownNameError(f"'{name}' compares two samples; use drift.compare('{name}', reference, current)")
+        raise UnknownNameError(
+            f"'{name}' compares two samples; use drift.compare('{name}', reference, current)"
+        )
     return _made(name, cls, parameters)
 
 

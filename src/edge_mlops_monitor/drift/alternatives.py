@@ -57,7 +57,7 @@ def _ordered_cells(reference: FeatureReference) -> int:
     bins = reference.bins
     if isinstance(bins, CategoryBins):
         return 0
-    return bins.size - 2 if bins.names[-2] == "other" else bins.size - 1
+    return bins.size - 2 if bins.few else bins.size - 1
 
 
 def _scores(share: Floats) -> tuple[Floats, Floats]:

@@ -94,7 +94,9 @@ def _of_segments(series: Floats, segment: int) -> tuple[float, float]:
     correlations = np.array(lags) / variance
     tau, window = _largest(correlations, len(series))
     tau += 2 * _tail(correlations)
-    return _upper(tau, window, len(series)), _upper(*_largest(_autocorrelations(parts.mean(axis=1)), count), count)
+    return _upper(tau, window, len(series)), _upper(
+        *_largest(_autocorrelations(parts.mean(axis=1)), count), count
+    )
 
 
 def _tail(correlations: Floats) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift.binning import CategoryBins, numbers
+from edge_mlops_monitor.drift.binning import CategoryBins, NumericBins, numbers
 from edge_mlops_monitor.drift.reference import Column, FeatureReference
 
 Floats = NDArray[np.float64]
@@ -39,23 +39,41 @@ class Batch:
         return float(self.ts[(block + 1) * self.rows - 1])
 
 
-def encode(
-    columns: Mapping[str, Column], names: Sequence[str], references: Sequence[FeatureReference], rows: int
-) -> tuple[Floats, NDArray[np.int64]]:
-    """The numbers and the cells of each feature's column; a feature without a column is missing."""
-    values = np.full((rows, len(names)), np.nan)
-    codes = np.empty((rows, len(names)), dtype=np.int64)
-    for place, (name, reference) in enumerate(zip(names, references, strict=True)):
-        column = columns.get(name)
-        bins = reference.bins
-        if column is None:
-            codes[:, place] = bins.size - 1
-        elif isinstance(bins, CategoryBins):
-            codes[:, place] = bins.codes(_plain(column))
-        else:
-            values[:, place] = found = numbers(column)
-            codes[:, place] = bins.codes(found)
-    return values, codes
+class Encoder:
+    """Turns columns into the numbers and the cells of each feature."""
+
+    def __init__(self, names: Sequence[str], references: Sequence[FeatureReference]) -> None:
+        self._names = list(names)
+        self._bins = [reference.bins for reference in references]
+        self._tables = [
+            (np.array(bins.edges), np.array(bins.cells, dtype=np.int64))
+            if isinstance(bins, NumericBins)
+            else None
+            for bins in self._bins
+        ]
+        self._missing = np.array([bins.size - 1 for bins in self._bins], dtype=np.int64)
+
+    def encode(self, columns: Mapping[str, Column], rows: int) -> tuple[Floats, NDArray[np.int64]]:
+        """Numbers (NaN: missing, or a category) and cells, both (rows, features).
+
+        A feature without a column is missing.
+        """
+        values = np.full((len(self._names), rows), np.nan)
+        codes = np.empty((len(self._names), rows), dtype=np.int64)
+        for place, (name, bins, table) in enumerate(zip(self._names, self._bins, self._tables, strict=True)):
+            column = columns.get(name)
+            if column is None:
+                codes[place] = bins.size - 1
+            elif isinstance(bins, CategoryBins):
+                codes[place] = bins.codes(_plain(column))
+            elif table is not None:
+                values[place] = numbers(column)
+                codes[place] = table[1][table[0].searchsorted(values[place])]
+        numeric = np.array([table is not None for table in self._tables], dtype=bool)
+        missing = np.isnan(values) & numeric[:, None]
+        if missing.any():
+            codes = np.where(missing, self._missing[:, None], codes)
+        return np.ascontiguousarray(values.T), np.ascontiguousarray(codes.T)
 
 
 def _plain(column: Column) -> Sequence[Any]:

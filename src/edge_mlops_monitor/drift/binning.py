@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -40,6 +41,11 @@ class NumericBins(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """The number of cells."""
         return len(self.names)
+
+    @property
+    def few(self) -> bool:
+        """Whether the feature has few values, each with a cell of its own."""
+        return len(self.names) > 2 and self.names[-2] == "other"
 
     def codes(self, values: Floats) -> Codes:
         """The cell of each value; NaN is missing."""
@@ -108,21 +114,17 @@ def numbers(column: Sequence[Any] | NDArray[Any]) -> Floats:
     >>> numbers([1, None, "2", True, 10 ** 400]).tolist()
     [1.0, nan, nan, 1.0, nan]
     """
-    if isinstance(column, list) and _all_floats(column):
-        array: Any = np.array(column)
+    if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype.kind in "fiub":
+        array = column.astype(np.float64)
     else:
-        array = np.asarray(column) if isinstance(column, np.ndarray) else None
-        if array is None or array.dtype.kind not in "fiub" or array.ndim != 1:
-            array = np.array([_number(value) for value in column], dtype=np.float64)
-    array = array.astype(np.float64)
+        found = list(column)
+        if set(map(type, found)) != {float}:
+            found = [_number(value) for value in found]
+        array = np.fromiter(found, dtype=np.float64, count=len(found))
     finite = np.isfinite(array)
     if not finite.all():
         array[~finite] = math.nan
-    return array  # type: ignore[no-any-return]
-
-
-def _all_floats(column: list[Any]) -> bool:
-    return set(map(type, column)) == {float}
+    return array
 
 
 def _number(value: Any) -> float:
@@ -175,7 +177,7 @@ def _bins_of_values(distinct: list[float]) -> NumericBins:
 def _range_names(ends: list[float]) -> list[str]:
     if not ends:
         return ["any", "missing"]
-    middle = [f"{low:.6g} to {high:.6g}" for low, high in zip(ends, ends[1:], strict=False)]
+    middle = [f"{low:.6g} to {high:.6g}" for low, high in pairwise(ends)]
     return [f"to {ends[0]:.6g}", *middle, f"over {ends[-1]:.6g}", "missing"]
 
 

@@ -53,7 +53,11 @@ class _State(msgspec.Struct, kw_only=True):
 
 
 def save(
-    fingerprint: str, streams: Mapping[Stream, Watch], references: References, refused: set[tuple[Stream, str]], newest: float
+    fingerprint: str,
+    streams: Mapping[Stream, Watch],
+    references: References,
+    refused: set[tuple[Stream, str]],
+    newest: float,
 ) -> bytes:
     """The state of all streams."""
     state = _State(

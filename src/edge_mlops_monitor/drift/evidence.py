@@ -35,27 +35,29 @@ CEILING = 20.0  # of log M, so that what is held back by the minimum effect can 
 BLOCK_ROWS = 25
 RECENT_ROWS = 400  # that the recent mean is about
 AFTER_ROWS = 2000.0  # most rows that the picture of the time after a change is made of
-RESTART = 1.4  # the change began anew while log M is less than this above log w
+RESTART = 0.7  # a bet's change would have begun anew while its log M is less than this above log w
+RING = 64  # blocks that are kept to tell what came since a change
 RETRY_ROWS = 1000  # until a feature held back by the minimum effect is looked at again
 
 FINE, WARNED, ALARMED = 0, 1, 2
 
-# What is kept between blocks, and the axes of each: b bets, m memories, f features, c cells.
+# What is kept between blocks, and the axes of each:
+# b bets, m memories, r blocks in the ring, f features, c cells.
 STATE = {
     "seen": "c",  # healthy counts so far
     "memory": "mc",  # recent counts, forgetting
     "log_m": "bf",  # log of the evidence of each bet
-    "window": "c",  # counts since the change would have begun
-    "moments": "3f",  # of the window: rows, sum and sum of squares of the standardised values
+    "since_row": "bf",  # row at which the change that a bet is on would have begun
+    "since_ts": "bf",
+    "counts": "rc",  # counts of the last blocks, in a ring
+    "moments": "r3f",  # of the same: rows, sum and sum of squares of the standardised values
     "recent": "3f",  # the same of the last few hundred rows, forgetting
-    "since_row": "f",  # row at which the change would have begun
-    "since_ts": "f",
     "after": "c",  # of features in alarm: counts since the change
     "log_r": "f",  # of features in alarm: log of the evidence that the reference holds again
     "level": "f",  # FINE, WARNED or ALARMED
     "retry_row": "f",  # before this row a feature held back is not looked at again
 }
-INTEGERS = {"since_row", "level", "retry_row"}
+KINDS = {"since_row": np.int64, "level": np.int64, "retry_row": np.int64, "counts": np.uint8}
 
 
 def log_rising(start: Floats, by: Floats) -> Floats:
@@ -117,11 +119,10 @@ class Evidence:
 
     def _fresh(self) -> dict[str, NDArray[Any]]:
         sizes = {"m": len(MEMORIES), "f": len(self.references), "c": self.cells, "3": 3}
-        sizes["b"] = TILTS + len(MEMORIES)
+        sizes |= {"b": TILTS + len(MEMORIES), "r": RING}
         state: dict[str, NDArray[Any]] = {}
         for name, axes in STATE.items():
-            kind = np.int64 if name in INTEGERS else np.float64
-            state[name] = np.zeros([sizes[axis] for axis in axes], dtype=kind)
+            state[name] = np.zeros([sizes[axis] for axis in axes], dtype=KINDS.get(name, np.float64))
         state["log_m"] -= math.inf
         state["log_r"] -= math.inf
         return state
@@ -134,7 +135,7 @@ class Evidence:
         counts = blocks.counts[start:] / self.tau[self.feature_of]
         path = _Path(self, counts)
         for t in range(len(counts)):
-            self._step(blocks, start + t, counts[t], path, t)
+            self._step(blocks, start + t, path, t)
             changes = self._changes(blocks.rows * (start + t + 1) + blocks.first_row)
             if changes is not None:
                 path.keep(t + 1)
@@ -142,20 +143,20 @@ class Evidence:
         path.keep(len(counts))
         return start + len(counts), None
 
-    def _step(self, blocks: Blocks, block: int, counts: Floats, path: _Path, t: int) -> None:
+    def _step(self, blocks: Blocks, block: int, path: _Path, t: int) -> None:
         """The Shiryaev-Roberts recursion over one block."""
         state, log_w = self.state, blocks.log_w[block]
-        fresh = self.log_total <= log_w + RESTART
-        np.copyto(state["since_row"], blocks.first_row + block * blocks.rows, where=fresh)
+        row = blocks.first_row + block * blocks.rows
+        gate = path.gate + log_w
+        fresh = state["log_m"] <= gate + RESTART
+        np.copyto(state["since_row"], row, where=fresh)
         np.copyto(state["since_ts"], blocks.ts[block], where=fresh)
-        kept = (~fresh).astype(np.float64)
-        state["window"] *= kept[self.feature_of]
-        state["window"] += counts
-        state["moments"] *= kept
-        state["moments"] += blocks.moments[block]
+        place = row // blocks.rows % RING
+        state["counts"][place] = blocks.counts[block]
+        state["moments"][place] = blocks.moments[block]
         state["recent"] *= self._recent_kept
         state["recent"] += blocks.moments[block]
-        state["log_m"] = np.minimum(np.logaddexp(state["log_m"], path.gate + log_w) + path.ratios[t], CEILING)
+        state["log_m"] = np.minimum(np.logaddexp(state["log_m"], gate) + path.ratios[t], CEILING)
         self.log_total = np.logaddexp.reduce(state["log_m"], axis=0)
         if path.back is not None:
             state["log_r"] = np.logaddexp(state["log_r"], log_w + path.gate_back) + path.back[t]
@@ -191,11 +192,25 @@ class Evidence:
         counts = self.base[cells] + self.state["seen"][cells]
         return np.asarray(counts / counts.sum())
 
-    def alarm(self, feature: int) -> None:
+    def since(self, feature: int) -> tuple[int, float]:
+        """Row and time at which the likeliest change of a feature would have begun."""
+        best = int(self.state["log_m"][:, feature].argmax())
+        return int(self.state["since_row"][best, feature]), float(self.state["since_ts"][best, feature])
+
+    def window(self, feature: int, last_row: int) -> tuple[Floats, Floats]:
+        """Counts and moments since the change, of the last blocks at most, up to row `last_row`."""
+        last = last_row // self.block_rows
+        first = max(self.since(feature)[0] // self.block_rows, last - RING + 1, 0)
+        places = np.arange(min(first, last), last + 1) % RING
+        counts = self.state["counts"][places, self.cells_of(feature)].sum(axis=0, dtype=np.float64)
+        return counts / self.tau[feature], self.state["moments"][places, :, feature].sum(axis=0)
+
+    def alarm(self, feature: int, last_row: int) -> None:
         """Put a feature into alarm: what came since the change leaves the picture of the healthy time."""
         state, cells = self.state, self.cells_of(feature)
-        state["after"][cells] = state["window"][cells]
-        state["seen"][cells] = np.maximum(state["seen"][cells] - state["window"][cells], 0.0)
+        window, _ = self.window(feature, last_row)
+        state["after"][cells] = window
+        state["seen"][cells] = np.maximum(state["seen"][cells] - window, 0.0)
         state["level"][feature] = ALARMED
         self._empty(feature)
 
@@ -210,8 +225,6 @@ class Evidence:
     def _empty(self, feature: int) -> None:
         self.state["log_m"][:, feature] = self.state["log_r"][feature] = -math.inf
         self.log_total[feature] = -math.inf
-        self.state["window"][self.cells_of(feature)] = 0.0
-        self.state["moments"][:, feature] = 0.0
 
     def resume(self) -> None:
         """Compute what follows from a state that was put in place."""
@@ -234,7 +247,13 @@ class Blocks:
     """
 
     def __init__(
-        self, counts: Floats, moments: Floats, log_w: Floats, ts: Floats, first_row: int, rows: int = BLOCK_ROWS
+        self,
+        counts: Floats,
+        moments: Floats,
+        log_w: Floats,
+        ts: Floats,
+        first_row: int,
+        rows: int = BLOCK_ROWS,
     ) -> None:
         self.counts, self.moments, self.log_w, self.ts = counts, moments, log_w, ts
         self.first_row, self.rows = first_row, rows
@@ -286,7 +305,9 @@ class _Path:
         if self._after is None:
             return ratios, None
         after = self._after[:-1] + 0.5
-        return ratios, under_null - (self._sums(log_rising(after, counts)) - log_rising(self._sums(after), rows))
+        return ratios, under_null - (
+            self._sums(log_rising(after, counts)) - log_rising(self._sums(after), rows)
+        )
 
     def _sums(self, cells: Floats) -> Floats:
         """Sums over the cells of each feature."""

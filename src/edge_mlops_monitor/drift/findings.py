@@ -83,8 +83,11 @@ def _numeric(reference: FeatureReference, moved: Floats, moments: Floats, rows: 
     total_variation = float(moved.sum() / 2)
     if abs(wider) * math.sqrt(2) > abs(shift) and abs(wider) > 0.1:
         verb = "spreads" if wider > 0 else "shrinks"
-        words = f"{verb} to {ratio:.2f} times its reference sd (sd {_figure(before['sd'])} -> {_figure(after['sd'])})"
-        return Change(effect=ratio, unit="times reference sd", words=words, before=before, after=after, rows=rows)
+        figures = f"sd {_figure(before['sd'])} -> {_figure(after['sd'])}"
+        words = f"{verb} to {ratio:.2f} times its reference sd ({figures})"
+        return Change(
+            effect=ratio, unit="times reference sd", words=words, before=before, after=after, rows=rows
+        )
     if abs(shift) < 0.5 * total_variation:
         words = f"changed shape by total variation {total_variation:.2f}"
         return Change(
@@ -100,7 +103,10 @@ def _category(reference: FeatureReference, shares: Floats, null: Floats, moved: 
     effect = float(moved.sum() / 2)
     named = f"'{name}'" if most < len(reference.bins.names) - 2 else name
     words = f"changed by total variation {effect:.2f} ({named} {null[most]:.0%} -> {shares[most]:.0%})"
-    before, after = {"category": name, "share": float(null[most])}, {"category": name, "share": float(shares[most])}
+    before, after = (
+        {"category": name, "share": float(null[most])},
+        {"category": name, "share": float(shares[most])},
+    )
     return Change(effect=effect, unit="total variation", words=words, before=before, after=after, rows=rows)
 
 

@@ -55,7 +55,9 @@ class EvidenceJudge:
         """What a reference lacks for decisions; empty where nothing."""
         return reference.lacks
 
-    def keep(self, features: Sequence[int], names: Sequence[str], references: Sequence[FeatureReference]) -> None:
+    def keep(
+        self, features: Sequence[int], names: Sequence[str], references: Sequence[FeatureReference]
+    ) -> None:
         """Go on with some of the features, and with new ones."""
         self.names = [self.names[feature] for feature in features] + list(names)
         self.evidence = self.evidence.keep(features, references)
@@ -89,7 +91,9 @@ class EvidenceJudge:
         codes = np.where(batch.codes == WITHHELD, evidence.cells, batch.codes + evidence.starts)
         codes += np.repeat(np.arange(batch.blocks) * (evidence.cells + 1), batch.rows)[:, None]
         size = batch.blocks * (evidence.cells + 1)
-        counts = np.bincount(codes.ravel(), minlength=size).reshape(batch.blocks, -1)[:, :-1].astype(np.float64)
+        counts = (
+            np.bincount(codes.ravel(), minlength=size).reshape(batch.blocks, -1)[:, :-1].astype(np.float64)
+        )
         with np.errstate(divide="ignore"):
             log_w = np.log(batch.shares * (DRIFT_SHARE / max(1, features)))
         ts = batch.ts[:: batch.rows]
@@ -111,35 +115,34 @@ class EvidenceJudge:
     def _change(self, feature: int, shares: Floats, moments: Floats) -> Change:
         return change_of(self.references[feature], shares, self.evidence.null(feature), moments)
 
-    def _since_change(self, feature: int) -> tuple[Change, float]:
+    def _since_change(self, feature: int, last_row: int) -> tuple[Change, float]:
         """The change in the window since it began, and its size in Cohen's w, corrected for chance."""
-        state = self.evidence.state
-        window = state["window"][self.evidence.cells_of(feature)]
+        window, moments = self.evidence.window(feature, last_row)
         total = max(float(window.sum()), 1e-9)
         null = self.evidence.null(feature)
         squared = float(((window / total - null) ** 2 / null).sum()) - (len(null) - 1) / total
-        change = self._change(feature, window / total, state["moments"][:, feature])
+        change = self._change(feature, window / total, moments)
         return change, math.sqrt(max(squared, 0.0))
 
     def _rise(self, feature: int, batch: Batch, block: int) -> Found:
         state = self.evidence.state
         if self.evidence.log_total[feature] < 0:
             return self._level(feature, WARNED, batch, block)
-        change, size = self._since_change(feature)
+        change, size = self._since_change(feature, batch.last_row(block))
         if size < self.settings.minimum_effect:
             state["retry_row"][feature] = batch.last_row(block) + RETRY_ROWS
             return self._level(feature, WARNED, batch, block) if state["level"][feature] == FINE else []
         where = self._where(feature, batch, block)
-        since_ts, since_row = float(state["since_ts"][feature]), int(state["since_row"][feature])
+        since_row, since_ts = self.evidence.since(feature)
         event = findings.alarm(where, METHOD, change, since_ts, since_row)
         self.alarms[where.feature] = {"event": event.id, "since": since_ts, "effect": change.effect}
         result = self._result(feature, where, change, ALARMED)
-        self.evidence.alarm(feature)
+        self.evidence.alarm(feature, where.row)
         return [(block, result), (block, event)]
 
     def _level(self, feature: int, level: int, batch: Batch, block: int) -> Found:
         self.evidence.state["level"][feature] = level
-        change, _ = self._since_change(feature)
+        change, _ = self._since_change(feature, batch.last_row(block))
         return [(block, self._result(feature, self._where(feature, batch, block), change, level))]
 
     def _recover(self, feature: int, batch: Batch, block: int) -> Found:

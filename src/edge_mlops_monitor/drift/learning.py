@@ -40,7 +40,9 @@ class Learning(msgspec.Struct):
         rows = len(next(iter(columns.values())))
         for begin in range(0, rows, block_rows):
             if self.seen_blocks % self.stride == 0:
-                self.kept.append({name: list(columns[name][begin : begin + block_rows]) for name in self.names})
+                self.kept.append(
+                    {name: list(columns[name][begin : begin + block_rows]) for name in self.names}
+                )
                 self._thin(block_rows)
             self.seen_blocks += 1
 

@@ -75,7 +75,9 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     def lacks(self) -> str:
         """What is missing for decisions, as a sentence; empty where nothing is."""
         if self.n == 0 or self.counts[-1] >= self.n:
-            return "every value of the reference is missing; build a reference from data that has this feature"
+            return (
+                "every value of the reference is missing; build a reference from data that has this feature"
+            )
         if self.effective_rows >= LEAST_EFFECTIVE_ROWS:
             return ""
         needed = math.ceil(LEAST_EFFECTIVE_ROWS * self.n / max(self.effective_rows, 1e-9) / 100) * 100
@@ -89,7 +91,13 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_feature(
-    name: str, column: Column, *, categorical: bool = False, keep_values: bool = False, segment: int = 0, **stream: Any
+    name: str,
+    column: Column,
+    *,
+    categorical: bool = False,
+    keep_values: bool = False,
+    segment: int = 0,
+    **stream: Any,
 ) -> FeatureReference:
     """The reference of one feature from its time-ordered values (None is missing).
 
@@ -116,7 +124,9 @@ def _numeric(
     finite = values[~np.isnan(values)]
     if not len(finite):
         bins = NumericBins(edges=[], cells=[0], names=["any", "missing"])
-        return FeatureReference(name=name, bins=bins, counts=[0.0, float(len(values))], n=len(values), **stream)
+        return FeatureReference(
+            name=name, bins=bins, counts=[0.0, float(len(values))], n=len(values), **stream
+        )
     bins = numeric_bins(finite)
     codes = bins.codes(values)
     tau, effective = _worth(codes, bins.size, segment)
@@ -133,7 +143,7 @@ def _numeric(
         sd=sd,
         spread=spread,
         quantiles=[float(q) for q in np.quantile(finite, QUANTILES, method="nearest")],
-        runs=run_lengths(values, segment),
+        runs=RunLengths() if bins.few else run_lengths(values, segment),
         values=finite.tolist() if keep else None,
         **stream,
     )
@@ -222,12 +232,16 @@ def load(path: str | os.PathLike[str], *, keep_values: bool = False) -> list[Fea
     path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MB; build it with `reference build` without raw values")
+            raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MB; build it without raw values")
         text = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path}: no such reference file; write one with `edge-mlops-monitor reference build`") from None
+        raise DataError(
+            f"{path}: no such reference file; write one with `edge-mlops-monitor reference build`"
+        ) from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
+        ) from error
     try:
         return loads(text, keep_values=keep_values)
     except DataError as error:
@@ -252,7 +266,9 @@ def loads(text: bytes | str, *, keep_values: bool = False) -> list[FeatureRefere
     if raw["format"] != FORMAT:
         raise DataError(f"the format is {str(raw['format'])[:60]!r}, not {FORMAT!r}; {remedy}")
     if raw.get("version") != VERSION:
-        raise DataError(f"version {raw.get('version')!r} is not {VERSION}, which this release reads; {remedy}")
+        raise DataError(
+            f"version {raw.get('version')!r} is not {VERSION}, which this release reads; {remedy}"
+        )
     try:
         features = msgspec.convert(raw, _File).features
     except (msgspec.ValidationError, RecursionError) as error:
@@ -270,7 +286,9 @@ def _old_format(raw: dict[str, Any], keep_values: bool) -> list[FeatureReference
         if not isinstance(values, list) or not all(
             value is None or isinstance(value, (bool, int, float, str)) for value in values
         ):
-            raise DataError(f"the reference of {name[:60]!r} is not a list of numbers or texts; give them as a list")
+            raise DataError(
+                f"the reference of {name[:60]!r} is not a list of numbers or texts; give them as a list"
+            )
     return build(raw, keep_values=keep_values)
 
 
@@ -300,7 +318,9 @@ def _contradiction(feature: FeatureReference) -> str:
         cells_fit = len(bins.cells) == len(bins.edges) + 1 and all(0 <= c < bins.size - 1 for c in bins.cells)
         if not ordered or not cells_fit:
             return "has bin edges out of order"
-        if feature.n > feature.counts[-1] and (feature.mean is None or feature.spread is None or feature.sd is None):
+        if feature.n > feature.counts[-1] and (
+            feature.mean is None or feature.spread is None or feature.sd is None
+        ):
             return "lacks its mean or standard deviation"
     return ""
 
@@ -352,4 +372,6 @@ def _stream_of(feature: FeatureReference) -> Stream:
 
 
 def _fits(feature: FeatureReference, stream: Stream) -> bool:
-    return all(mine is None or mine == theirs for mine, theirs in zip(_stream_of(feature), stream, strict=True))
+    return all(
+        mine is None or mine == theirs for mine, theirs in zip(_stream_of(feature), stream, strict=True)
+    )

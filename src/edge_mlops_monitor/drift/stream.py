@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift import findings
-from edge_mlops_monitor.drift.batch import WITHHELD, Batch, encode
+from edge_mlops_monitor.drift.batch import WITHHELD, Batch, Encoder
 from edge_mlops_monitor.drift.budget import DRIFT_SHARE, Spending
 from edge_mlops_monitor.drift.findings import Where
 from edge_mlops_monitor.drift.judge import EvidenceJudge
 from edge_mlops_monitor.drift.learning import Learning, learning_rows
 from edge_mlops_monitor.drift.reference import Column, FeatureReference, References, Stream
 from edge_mlops_monitor.drift.settings import Settings
+from edge_mlops_monitor.drift.window import WindowJudge
 from edge_mlops_monitor.quality.stuck import StuckCheck
 from edge_mlops_monitor.records import DriftResult, Event
 
@@ -44,6 +45,7 @@ class Watch:
         self.spending = Spending(settings)
         self.judge = _judge(settings, stream)
         self.check = StuckCheck([])
+        self._encoder = Encoder([], [])
         self.learning: list[Learning] = []
         self.lacking: dict[str, str] = {}  # feature -> what its reference lacks
         self.known: dict[str, None] = {}  # every feature, in the order of appearance
@@ -86,6 +88,7 @@ class Watch:
     def _keep(self, features: range | list[int], new: Mapping[str, FeatureReference]) -> None:
         state = self.check.state
         self.judge.keep(list(features), list(new), list(new.values()))
+        self._encoder = Encoder(self.judge.names, self.judge.references)
         self.check = StuckCheck([reference.runs for reference in self.judge.references])
         for name, array in state.items():
             self.check.state[name][: len(features)] = array[list(features)]
@@ -121,8 +124,11 @@ class Watch:
             found += self._take_blocks({n: merged[n][part] for n in self.known}, ts[part], blocks, device)
             begin = part.stop
         kept = [*self.known, *(name for name, row in appears.items() if row < len(ts))]
-        self.pending = {name: _listed(merged[name][begin:]) for name in kept[: self.settings.maximum_features]}
+        self.pending = {
+            name: _listed(merged[name][begin:]) for name in kept[: self.settings.maximum_features]
+        }
         self.pending_ts = ts[begin:].tolist()
+        self.acknowledged &= self._open() if self.acknowledged else set()
         return found
 
     def _merge(self, columns: Mapping[str, Column], rows: int) -> dict[str, Any]:
@@ -154,7 +160,7 @@ class Watch:
     def _take_blocks(
         self, columns: Mapping[str, Any], ts: Floats, blocks: int, device: Device
     ) -> list[Finding]:
-        values, codes = encode(columns, self.judge.names, self.judge.references, len(ts))
+        values, codes = self._encoder.encode(columns, len(ts))
         shares, self.newest = self.spending.shares(ts, self.newest)
         batch = Batch(values, codes, ts, self.rows, shares.reshape(blocks, -1).sum(axis=1))
         features = device.watched(self)
@@ -195,7 +201,7 @@ class Watch:
         ts = batch.last_ts(batch.blocks - 1)
         found: list[Finding] = []
         if not ts < self.results_due:
-            if self.results_due == self.results_due:
+            if self.results_due == self.results_due and self.settings.algorithm != "ks_test":
                 found += self.judge.results(self.rows - 1, ts)
             self.results_due = ts + RESULT_SECONDS
         for group in list(self.learning):
@@ -213,6 +219,17 @@ class Watch:
         if not group.release(ready, self.settings):
             self.learning.remove(group)
 
+    def acknowledge(self, feature: str | None) -> int:
+        """Mark open alarms, stuck sensors included, as seen; returns how many."""
+        seen = self._open() if feature is None else self._open() & {feature}
+        self.acknowledged |= seen
+        return len(seen)
+
+    def _open(self) -> set[str]:
+        """Features that are in alarm or stuck."""
+        stuck = self.check.state["stuck"]
+        return {name for i, name in enumerate(self.judge.names) if stuck[i]} | set(self.judge.alarms)
+
     def status(self) -> dict[str, dict[str, Any]]:
         """The state of each feature, with what is missing where something is."""
         found: dict[str, dict[str, Any]] = {}
@@ -225,12 +242,17 @@ class Watch:
         for i, name in enumerate(self.judge.names):
             stuck = self.check.state["stuck"][i]
             found[name] = {"state": "stuck" if stuck else self.judge.level_of(i)}
-            if name in self.judge.alarms:
-                found[name] |= self.judge.alarms[name] | {"acknowledged": name in self.acknowledged}
+            if stuck:
+                found[name]["since"] = float(self.check.state["since_ts"][i])
+            found[name] |= self.judge.alarms.get(name, {})
+            if stuck or name in self.judge.alarms:
+                found[name]["acknowledged"] = name in self.acknowledged
         return {name: found[name] for name in self.known if name in found}
 
 
-def _judge(settings: Settings, stream: Stream) -> EvidenceJudge:
+def _judge(settings: Settings, stream: Stream) -> EvidenceJudge | WindowJudge:
+    if settings.algorithm == "ks_test":
+        return WindowJudge(settings, stream)
     return EvidenceJudge(settings, stream)
 
 

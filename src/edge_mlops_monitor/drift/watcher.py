@@ -15,7 +15,14 @@ import numpy as np
 
 from edge_mlops_monitor.drift import checkpoint
 from edge_mlops_monitor.drift.findings import Where, event
-from edge_mlops_monitor.drift.reference import Column, FeatureReference, References, Stream, dump
+from edge_mlops_monitor.drift.reference import (
+    Column,
+    FeatureReference,
+    References,
+    Stream,
+    build,
+    dump,
+)
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.stream import Finding, Watch
 from edge_mlops_monitor.records import DriftResult
@@ -44,8 +51,9 @@ class Watcher:
 
     def __init__(self, settings: Settings, references: Iterable[FeatureReference] | None = None) -> None:
         self.settings = settings
-        self._given = list(references or ())
-        self._references = References(self._given)
+        given = list(references or ())
+        self._references = References(given)
+        self._fingerprint = hashlib.blake2s((settings.algorithm + dump(given)).encode()).hexdigest()
         self._streams: dict[Stream, Watch] = {}
         self._newest = -math.inf
         self._refused: set[tuple[Stream, str]] = set()
@@ -98,6 +106,11 @@ class Watcher:
         where = Where(watch.stream, "", row, ts)
         return names[:room], [event("features_refused", "warning", where, message, {"limit": limit})] * first
 
+    def rows(self, stream: Stream) -> int:
+        """How many predictions of a stream came in so far."""
+        watch = self._streams.get(stream)
+        return 0 if watch is None else watch.rows + len(watch.pending_ts)
+
     def check(self) -> list[DriftResult]:
         """The present answer about every watched feature, from its most recent rows."""
         return [
@@ -120,14 +133,35 @@ class Watcher:
         learned = [reference for watch in self._streams.values() for reference in watch.learned.values()]
         return [*self._references.all(), *learned]
 
-    def set_references(self, references: Iterable[FeatureReference]) -> None:
-        """Use these from now on, in place of those for the same features."""
+    def set_reference(
+        self,
+        feature: str,
+        values: Sequence[Any],
+        model: str | None = None,
+        model_version: str | None = None,
+        source: str | None = None,
+    ) -> None:
+        """Use these time-ordered values as the reference of a feature from now on."""
+        keep_values = self.settings.algorithm == "ks_test"
+        self.use(
+            build(
+                {feature: values},
+                keep_values=keep_values,
+                model=model,
+                model_version=model_version,
+                source=source,
+            )
+        )
+
+    def use(self, references: Iterable[FeatureReference]) -> None:
+        """Use these references from now on, in place of those for the same features."""
         for reference in references:
-            self._given.append(reference)
             self._references.add(reference)
             for watch in self._streams.values():
-                bare = [name for name in watch.known if reference.name in (name, name.partition(".")[2])]
-                fitting = [n for n in bare if self._references.find(watch.stream, n, watch.known) is reference]
+                known = [name for name in watch.known if reference.name in (name, name.partition(".")[2])]
+                fitting = [
+                    n for n in known if self._references.find(watch.stream, n, watch.known) is reference
+                ]
                 self._renew(watch, fitting)
 
     def _renew(self, watch: Watch, names: list[str]) -> None:
@@ -144,7 +178,10 @@ class Watcher:
         source: str | None = None,
         feature: str | None = None,
     ) -> int:
-        """Forget references and learn anew: "this is the new normal". None means all; returns how many features."""
+        """Forget references and learn anew ("this is the new normal"); returns how many features.
+
+        None stands for all.
+        """
         count = 0
         for watch in self._matching(model, model_version, source):
             names = [name for name in watch.known if feature in (None, name, name.partition(".")[2])]
@@ -152,16 +189,12 @@ class Watcher:
             count += len(names)
         return count
 
-    def acknowledge(
-        self, event_id: str | None = None, *, stream: Stream | None = None, feature: str | None = None
-    ) -> int:
-        """Mark open alarms as seen, by event, by stream or by feature; returns how many."""
+    def acknowledge(self, stream: Stream | None = None, feature: str | None = None) -> int:
+        """Mark open alarms as seen, of a stream and feature or of all; returns how many."""
         count = 0
         for key, watch in self._streams.items():
-            for name, opened in watch.judge.alarms.items():
-                if event_id in (None, opened["event"]) and stream in (None, key) and feature in (None, name):
-                    watch.acknowledged.add(name)
-                    count += 1
+            if stream is None or tuple(stream) == key:
+                count += watch.acknowledge(feature)
         return count
 
     def _matching(self, model: str | None, version: str | None, source: str | None) -> list[Watch]:
@@ -172,16 +205,15 @@ class Watcher:
             if all(want is None or want == have for want, have in zip(wanted, stream, strict=True))
         ]
 
-    def _fingerprint(self) -> str:
-        return hashlib.blake2s((self.settings.algorithm + dump(self._given)).encode()).hexdigest()
-
     def state(self) -> bytes:
         """All that the decisions depend on; `restore` goes on from it bit for bit."""
-        return checkpoint.save(self._fingerprint(), self._streams, self._references, self._refused, self._newest)
+        return checkpoint.save(
+            self._fingerprint, self._streams, self._references, self._refused, self._newest
+        )
 
     def restore(self, state: bytes) -> bool:
         """Go on from a state; False where it belongs to other references or another algorithm."""
-        restored = checkpoint.restore(state, self._fingerprint(), self.settings)
+        restored = checkpoint.restore(state, self._fingerprint, self.settings)
         if restored is None:
             return False
         self._references, self._streams, self._refused, self._newest = restored

@@ -75,7 +75,9 @@ def runs_of(
     np.equal(values[1:], values[:-1], out=equal[1:])
     began = np.where(equal, -1, np.arange(rows)[:, None])
     began = np.maximum.accumulate(began, axis=0)
-    runs = np.where(began < 0, np.arange(1, rows + 1)[:, None] + length, np.arange(1, rows + 1)[:, None] - began)
+    runs = np.where(
+        began < 0, np.arange(1, rows + 1)[:, None] + length, np.arange(1, rows + 1)[:, None] - began
+    )
     return runs, began[-1]
 
 
@@ -150,7 +152,9 @@ class StuckCheck:
             loose = ~withheld[part].any(axis=0) & (~np.isnan(values[part])).any(axis=0)
             for feature in np.flatnonzero((stuck == 0) & long).tolist():
                 row = part.start + int((runs[part, feature] >= least[feature]).argmax())
-                found.append(self._change(feature, block, row, int(runs[row, feature]), values, ts, first_row))
+                found.append(
+                    self._change(feature, block, row, int(runs[row, feature]), values, ts, first_row)
+                )
             for feature in np.flatnonzero((stuck == 1) & loose).tolist():
                 found.append(StuckChange(feature, block, False))
             stuck[long] = 1
@@ -164,7 +168,10 @@ class StuckCheck:
         if begin >= 0:
             since_row, since_ts = first_row + begin, float(ts[begin])
         else:
-            since_row, since_ts = int(self.state["since_row"][feature]), float(self.state["since_ts"][feature])
+            since_row, since_ts = (
+                int(self.state["since_row"][feature]),
+                float(self.state["since_ts"][feature]),
+            )
         return StuckChange(feature, block, True, float(values[row, feature]), run, since_row, since_ts)
 
 

@@ -57,7 +57,10 @@ class KSTest:
         if not len(before) or not rows:
             lacks = "reference" if not len(before) else "current sample"
             return DriftResult(
-                method="ks_test", threshold=threshold, sample_size=rows, data={"lacks": f"the {lacks} is empty"}
+                method="ks_test",
+                threshold=threshold,
+                sample_size=rows,
+                data={"lacks": f"the {lacks} is empty"},
             )
         statistic = distance(before, after, self.alternative)
         p_value = self._p_value(statistic, len(before), rows)
@@ -86,7 +89,9 @@ def sample(values: Any) -> Floats:
     array = values if isinstance(values, np.ndarray) else list(values)
     texts = isinstance(array, list) and any(isinstance(value, (str, bytes)) for value in array)
     if texts or (isinstance(array, np.ndarray) and (array.dtype.kind in "USO" or array.ndim != 1)):
-        raise DataError("ks_test compares one-dimensional samples of numbers; convert categories to numbers first")
+        raise DataError(
+            "ks_test compares one-dimensional samples of numbers; convert categories to numbers first"
+        )
     found = numbers(array)
     return found[~np.isnan(found)]
 

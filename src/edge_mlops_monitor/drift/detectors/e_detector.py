@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_mlops_monitor.drift.batch import Batch, encode
+from edge_mlops_monitor.drift.batch import Batch, Encoder
 from edge_mlops_monitor.drift.budget import DRIFT_SHARE
 from edge_mlops_monitor.drift.judge import EvidenceJudge
 from edge_mlops_monitor.drift.reference import build_feature
@@ -56,6 +56,7 @@ class EDetector:
         settings = Settings(average_run_length=average_run_length, minimum_effect=minimum_effect)
         self._judge = EvidenceJudge(settings, (None, None, None))
         self._judge.keep([], ["x"], [self._reference])
+        self._encoder = Encoder(["x"], [self._reference])
         self._rows = 0
         self._pending: list[Any] = []
         self._fired = False
@@ -85,7 +86,7 @@ class EDetector:
         return [index - waiting for index in fired]
 
     def _take(self, values: list[Any]) -> list[int]:
-        numbers, codes = encode({"x": values}, ["x"], [self._reference], len(values))
+        numbers, codes = self._encoder.encode({"x": values}, len(values))
         blocks = len(values) // self._judge.block_rows
         share = self._judge.block_rows / self.average_run_length / DRIFT_SHARE  # there is no other check here
         batch = Batch(numbers, codes, np.full(len(values), math.nan), self._rows, np.full(blocks, share))
