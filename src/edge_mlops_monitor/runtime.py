@@ -386,6 +386,8 @@ class Runtime:
         if not self.enabled:
             return {}
         self.recorder.flush(STOP_SECONDS)
+        if "uploader" not in self._running:
+            self.uploader.resume()  # `stop` told it to send nothing more; this is a new order
         return self.uploader.drain(timeout, progress)
 
     def purge(self, before: float | None, prediction_id: str | None) -> dict[str, int]:
