@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,7 @@ def test_a_bucket_that_fails_in_every_way_gets_every_record_once(tmp_path: Path,
     ]
     with FaultyServer(*faults) as server:
         for _ in range(10):
-            sink = s3(server)
-            Uploader(store, {"s3": lambda sink=sink: sink}, SETTINGS).drain(timeout=0.5)
+            Uploader(store, {"s3": partial(s3, server)}, SETTINGS).drain(timeout=0.5)
         assert outbox.pending_count(store) == 0
         bodies = [body for key, body in server.objects.items() if "kind=predictions" in key]
     rows = Counter(json.loads(line)["seq"] for body in bodies for line in gzip.decompress(body).splitlines())
@@ -177,7 +177,7 @@ def test_wrong_credentials_keep_everything_and_say_so(tmp_path: Path, s3: Any) -
     store = fill(tmp_path / "m.db", 100)
     denied = Answer(403, None, b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>")
     with FaultyServer(always=denied) as server:
-        result = Uploader(store, {"s3": lambda: s3(server)}, SETTINGS).drain()
+        result = Uploader(store, {"s3": partial(s3, server)}, SETTINGS).drain()
         assert len(server.requests) == 1
     assert result["pending"] == 3
     assert result["dead_letters"] == 0
@@ -189,7 +189,7 @@ def test_stopping_does_not_wait_for_a_network_that_hangs(tmp_path: Path, s3: Any
     store = fill(tmp_path / "m.db", 100)
     with FaultyServer(always=HANG) as server:
         settings = Telemetry(upload_interval_seconds=0.1)
-        one = Uploader(store, {"s3": lambda: s3(server, timeout_seconds=60.0)}, settings)
+        one = Uploader(store, {"s3": partial(s3, server, timeout_seconds=60.0)}, settings)
         worker = Worker("upload", one.step, 0.1)
         worker.start()
         until = time.monotonic() + 30

@@ -19,7 +19,7 @@ from faulty_http_server import CAPTIVE_PORTAL, DROP, HANG, STORE_THEN_DROP, Answ
 pytest.importorskip("obstore", reason="the extra s3 is not installed")
 from edge_mlops_monitor.telemetry.sinks.object_store import S3
 
-KEYS = {"access_key_id": "AKIAEXAMPLE", "secret_access_key": "not-a-secret"}
+KEYS: dict[str, Any] = {"access_key_id": "AKIAEXAMPLE", "secret_access_key": "not-a-secret"}
 
 
 def sink(url: str, **keywords: Any) -> S3:
@@ -176,6 +176,8 @@ def test_wrong_keywords_are_named_at_construction() -> None:
         S3("")
     with pytest.raises(ValueError, match="https://"):
         S3("bucket", endpoint_url="localhost:9000")
+    with pytest.raises(ValueError, match="single slashes"):
+        S3("bucket", prefix="site//")
 
 
 def test_neither_a_sink_nor_its_errors_show_a_secret() -> None:

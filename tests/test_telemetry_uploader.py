@@ -435,7 +435,7 @@ def test_it_stops_between_two_objects(store: Store, clock: ManualClock) -> None:
 
 
 def test_draining_waits_for_no_interval_and_reports(store: Store) -> None:
-    sink, seen = MemorySink(), []
+    sink, seen = MemorySink(), list[int]()
     log(store, 250)
     result = uploader(store, sink).drain(progress=seen.append)
     assert result == {

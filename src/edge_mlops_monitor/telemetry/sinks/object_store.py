@@ -79,6 +79,8 @@ class S3:
     ) -> None:
         if not bucket:
             raise ValueError("the sink 's3' has no bucket; name the bucket to upload to")
+        if "//" in prefix:
+            raise ValueError(f"prefix is {prefix!r}, which has an empty part; write it with single slashes")
         env = os.environ
         self.bucket = bucket
         self.prefix = prefix.lstrip("/")
