@@ -82,3 +82,15 @@ def clock_time(ts: float) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ts))
     except (OverflowError, OSError, ValueError):
         return "at an impossible time"
+
+
+def utc(ts: float) -> str:
+    """A point in time of recorded data, which is in UTC where it does not say otherwise.
+
+    >>> utc(90.0)
+    '1970-01-01 00:01 UTC'
+    """
+    try:
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(ts))
+    except (OverflowError, OSError, ValueError):
+        return "at an impossible time"

@@ -10,7 +10,7 @@ import click
 from edge_mlops_monitor.cli.columns import column_options, selection
 from edge_mlops_monitor.cli.drift import DRIFT
 from edge_mlops_monitor.cli.options import config_option, exit_code_option, json_option, load
-from edge_mlops_monitor.cli.output import clock_time, duration, number, print_json, rows
+from edge_mlops_monitor.cli.output import duration, number, print_json, rows, utc
 from edge_mlops_monitor.cli.progress import shares
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _extent(found: Replay) -> str:
     if found.first_ts is None or found.last_ts is None:
         return text
     length = duration(max(0.0, found.last_ts - found.first_ts))
-    return f"{text}, {clock_time(found.first_ts)} to {clock_time(found.last_ts)} ({length})"
+    return f"{text}, {utc(found.first_ts)} to {utc(found.last_ts)} ({length})"
 
 
 def _budget(budget: dict[str, Any]) -> str:
@@ -119,9 +119,10 @@ def _budget(budget: dict[str, Any]) -> str:
         )
     if "average_run_length" in budget:
         return f"one false alarm in {number(round(budget['average_run_length']))} predictions"
-    return f"{budget['false_alarms_per_month']:g} false alarms a month"
+    count = budget["false_alarms_per_month"]
+    return f"{count:g} false alarm{'' if count == 1 else 's'} a month"
 
 
 def _when(alarm: dict[str, Any], found: Replay) -> tuple[str, str]:
-    moment = "" if found.first_ts is None else f"  {clock_time(alarm['ts'])}"
+    moment = "" if found.first_ts is None else f"  {utc(alarm['ts'])}"
     return f"row {number(alarm['index'])}{moment}", alarm["message"]

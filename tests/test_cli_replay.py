@@ -1,0 +1,193 @@
+"""`reference build`, `reference show` and `replay` on recorded files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from edge_mlops_monitor.cli import main
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+WEEK = DATA / "nannyml" / "inputs" / "seeded_week_frame.csv.gz"
+FEATURES = ["--inputs", "f1,f2,f3,f4", "--outputs", "y_pred_proba,output", "--timestamp", "timestamp"]
+
+
+@pytest.fixture(autouse=True)
+def _apart(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith("EDGE_MLOPS_MONITOR"):
+            monkeypatch.delenv(name)
+    for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.chdir(tmp_path)
+
+
+def recorded(path: str, rows: int, change_at: int | None = None, seed: int = 1) -> None:
+    """A line's log: a value that shifts by one standard deviation at a row, a category, a label."""
+    numbers = random.Random(seed)
+    with open(path, "w") as file:
+        file.write("t,a,colour,line,y,label\n")
+        for row in range(rows):
+            shift = 1.0 if change_at is not None and row >= change_at else 0.0
+            a, y = numbers.gauss(shift, 1), numbers.random()
+            file.write(f"{60 * row},{a:.4f},{numbers.choice('rgb')},line-{row % 2},{y:.4f},{row % 3}\n")
+
+
+def answer(capsys, *arguments: str, status: int = 0):
+    assert main([*arguments, "--json"]) == status, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def built(capsys, *options: str):
+    recorded("train.csv", 3000)
+    columns = ["--timestamp", "t", "--inputs", "a,colour", "--outputs", "y", "--actual", "label"]
+    return answer(capsys, "reference", "build", "train.csv", "-o", "ref.json", *columns, *options)
+
+
+def test_a_reference_is_built_and_shown(capsys):
+    made = built(capsys)
+    assert [feature["feature"] for feature in made["features"]] == ["inputs.a", "inputs.colour", "outputs.y"]
+    assert [feature["kind"] for feature in made["features"]] == ["number", "category", "number"]
+    assert made["features"][0]["rows"] == 3000
+    shown = answer(capsys, "reference", "show", "ref.json")
+    assert shown["features"] == made["features"]
+    assert main(["reference", "show", "ref.json"]) == 0
+    out = capsys.readouterr().out
+    assert "inputs.colour" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_every_source_gets_its_own_reference(capsys):
+    made = built(capsys, "--source", "line")
+    assert {(feature["source"], feature["feature"]) for feature in made["features"]} >= {
+        ("line-0", "inputs.a"),
+        ("line-1", "inputs.a"),
+    }
+    assert made["features"][0]["rows"] == 1500
+
+
+def test_raw_values_are_kept_on_request_only(capsys):
+    assert not any(feature["raw_values"] for feature in built(capsys)["features"])
+    assert built(capsys, "--raw")["features"][0]["raw_values"]
+
+
+def test_replay_finds_the_change_and_says_at_which_row(capsys):
+    built(capsys)
+    recorded("field.csv", 4000, change_at=2500, seed=2)
+    options = ["--reference", "ref.json", "--timestamp", "t", "--inputs", "a,colour", "--outputs", "y"]
+    found = answer(capsys, "replay", "field.csv", *options, "--exit-code", status=3)
+    assert found["predictions"] == 4000
+    (alarm,) = found["alarms"]
+    assert alarm["feature"] == "inputs.a"
+    assert 2500 < alarm["index"] < 2800
+    assert alarm["ts"] == 60 * alarm["index"]
+    assert {"method", "effect"} <= set(alarm)
+    assert found["not_enough_reference"] == []
+    assert found["budget"]["false_alarms_per_month"] == 1
+    assert main(["replay", "field.csv", *options]) == 0
+    out = capsys.readouterr().out
+    assert "1 false alarm a month" in out
+    assert "inputs.a" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_nothing_is_reported_about_healthy_data(capsys):
+    built(capsys)
+    recorded("field.csv", 4000, seed=3)
+    options = ["--reference", "ref.json", "--timestamp", "t", "--inputs", "a,colour", "--outputs", "y"]
+    assert answer(capsys, "replay", "field.csv", *options, "--exit-code")["alarms"] == []
+
+
+def test_the_budget_of_the_command_line_takes_the_place_of_the_configs(capsys):
+    built(capsys)
+    Path("c.yaml").write_text("drift_detection: {average_run_length: 5000, reference_data_path: ref.json}\n")
+    options = ["--config", "c.yaml", "--timestamp", "t", "--inputs", "a,colour", "--outputs", "y"]
+    assert answer(capsys, "replay", "train.csv", *options)["budget"]["average_run_length"] == 5000
+    changed = answer(capsys, "replay", "train.csv", *options, "--false-alarms-per-month", "2")
+    assert changed["budget"]["false_alarms_per_month"] == 2
+    changed = answer(capsys, "replay", "train.csv", *options, "--average-run-length", "1e6")
+    assert changed["budget"]["average_run_length"] == 1_000_000
+    both = ["--average-run-length", "9", "--false-alarms-per-month", "2"]
+    assert main(["replay", "train.csv", *options, *both]) == 2
+
+
+def test_too_little_reference_is_an_answer_of_its_own(capsys):
+    recorded("train.csv", 30)
+    answer(capsys, "reference", "build", "train.csv", "-o", "ref.json", "--timestamp", "t", "--inputs", "a")
+    recorded("field.csv", 500)
+    found = answer(
+        capsys, "replay", "field.csv", "--reference", "ref.json", "--timestamp", "t", "--inputs", "a"
+    )
+    assert found["not_enough_reference"] == ["inputs.a"]
+    assert main(["replay", "field.csv", "--reference", "ref.json", "--timestamp", "t", "--inputs", "a"]) == 0
+    assert "Not enough reference" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("empty.csv", b"", "is empty"),
+        ("header.csv", b"a,b\n", "no rows"),
+        ("x.csv", b"a,b\n1,2,3\n", "3 values where the header has 2"),
+        ("x.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 9000)[:-20], "cannot be read"),
+        ("x.jsonl", b"{}\nnope\n", "line 2 is not JSON"),
+        ("x.xls", b"\xd0\xcf\x11\xe0", "unknown kind"),
+        ("x.parquet", b"PAR1 not really", ""),
+        ("x.csv", b"\xff\xfe\x00", "UTF-8"),
+    ],
+)
+def test_data_that_cannot_be_read_is_one_sentence(capsys, name, content, words):
+    Path(name).write_bytes(content)
+    for arguments in (
+        ["reference", "build", name, "-o", "r.json"],
+        ["replay", name, "--average-run-length", "9"],
+    ):
+        assert main(arguments) in (1, 2)
+        captured = capsys.readouterr()
+        assert captured.err.startswith("edge-mlops-monitor: ")
+        assert captured.err.count("\n") == 1
+        assert "should not have happened" not in captured.err
+        assert words in captured.err
+    assert list(Path().glob("r.json*")) == []
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"a": {}}', '{"format": "x"}', "{" * 10_000, '{"a": [1, [2]]}']
+)
+def test_a_file_that_is_no_reference_is_one_sentence(capsys, content):
+    Path("r.json").write_text(content)
+    recorded("field.csv", 50)
+    for arguments in (
+        ["reference", "show", "r.json"],
+        ["replay", "field.csv", "--reference", "r.json", "--timestamp", "t"],
+    ):
+        assert main(arguments) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("edge-mlops-monitor: ")
+        assert captured.err.count("\n") == 1
+
+
+def test_a_column_that_is_not_there_names_the_nearest(capsys):
+    recorded("field.csv", 50)
+    assert main(["replay", "field.csv", "--inputs", "color", "--average-run-length", "9"]) == 2
+    assert "did you mean 'colour'?" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not WEEK.exists(), reason="the peers' reference data are not beside this checkout")
+def test_the_peers_seeded_week_alarms_on_each_changed_feature_after_the_change_only(capsys):
+    lines = gzip.decompress(WEEK.read_bytes()).splitlines(keepends=True)
+    Path("train.csv").write_bytes(b"".join(lines[:10_081]))
+    answer(capsys, "reference", "build", "train.csv", "-o", "ref.json", *FEATURES)
+    found = answer(capsys, "replay", str(WEEK), "--reference", "ref.json", *FEATURES)
+    first = {}
+    for alarm in found["alarms"]:
+        first.setdefault(alarm["feature"], alarm["index"])
+    assert found["predictions"] == 20_160
+    assert set(first) >= {"inputs.f1", "inputs.f2"}
+    assert min(first.values()) > 15_120
