@@ -564,6 +564,10 @@ def test_ticks_missed_while_the_machine_slept_are_skipped(store: Store, clock: M
     run(one, clock, 301)
     clock.advance(86_400)
     sink.attempts.clear()
+    steps = 1
+    while one.step(clock.monotonic()) == 0:
+        steps += 1
+    assert steps <= 10
     run(one, clock, 300)
     assert 0 < len(sink.attempts) <= 10
 
