@@ -42,6 +42,16 @@ def connect(path: Path, max_bytes: int) -> sqlite3.Connection:
     return connection
 
 
+def size(path: Path) -> int:
+    """Bytes of the file, 0 where there is none; StoreError where nobody can tell."""
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot use the path {path}: {error}; set another storage.sqlite_path") from error
+
+
 def is_of_version_0_1(path: Path) -> bool:
     """Whether the file is a database of version 0.1 of this package."""
     connection = _connection(path)
@@ -61,7 +71,7 @@ def create(path: Path) -> None:
         os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         try:
             _fill(fresh)
-            if path.exists() and path.stat().st_size == 0:
+            if path.exists() and not size(path):
                 path.unlink()
             with suppress(FileExistsError):
                 os.link(fresh, path)

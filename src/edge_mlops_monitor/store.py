@@ -158,9 +158,7 @@ class Store:
     def close(self) -> None:
         """Close the connection of this process; the next use opens it again."""
         with self._lock:
-            if self._connection is not None and self._pid == os.getpid():
-                self._connection.close()
-            self._connection = None
+            self._disconnect()
 
     def after_fork(self) -> None:
         """In the child: leave the parent's connection and lock alone, and open anew when needed."""
@@ -186,15 +184,21 @@ class Store:
                 explained = opening.explained(error, self.path)
                 if isinstance(explained, StoreCorruptError):
                     self._condemn()
+                elif self._connection is not None and self._file != self._identity():
+                    self._disconnect()  # deleted or replaced under us: next time, open what is there
                 raise explained from error
 
     def _condemn(self) -> None:
         """After damage was met: set the file aside at the next use, if it is still the one that was open."""
         if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+            self._disconnect()
             if self._create and self._file == self._identity():
                 self._damaged = True
+
+    def _disconnect(self) -> None:
+        if self._connection is not None and self._pid == os.getpid():
+            self._connection.close()
+        self._connection = None
 
     def _identity(self) -> bytes:
         try:
@@ -206,16 +210,18 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         damaged, self._damaged = self._damaged, False
         reason = opening.set_aside(self.path, "damaged") if damaged else ""
+        file = self._identity()
         try:
             return self._open_file(reason)
         except sqlite3.DatabaseError as error:
             damaged = isinstance(opening.explained(error, self.path), StoreCorruptError)
             if not self._create or not damaged:
                 raise
-        return self._open_file(opening.set_aside(self.path, "damaged"))
+        # Another process that met the same damage may have begun a fresh one already.
+        return self._open_file(opening.set_aside(self.path, "damaged") if self._identity() == file else "")
 
     def _open_file(self, reason: str) -> sqlite3.Connection:
-        exists = self.path.exists() and self.path.stat().st_size > 0
+        exists = opening.size(self.path) > 0
         if not exists and not self._create:
             raise StoreError(
                 f"there is no database at {self.path}; start the monitor once, or name its config"

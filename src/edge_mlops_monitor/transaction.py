@@ -173,7 +173,9 @@ class Transaction:
         self.write_sequences()
         previous = self.generation
         last = dict(self.sql("SELECT kind, last_seq FROM sequences WHERE last_seq > 0"))
-        self.generation_number += 1
+        # After a database was lost the numbers go on, since cursors held in memory must not be ahead of it.
+        known = int(self.store.generation.partition(".")[0] or 0)
+        self.generation_number = max(self.generation_number, known) + 1
         self.generation = f"{self.generation_number:05d}.{secrets.token_hex(4)}"
         self.device_id = device_id or self.device_id
         self.sql(
