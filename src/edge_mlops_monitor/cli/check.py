@@ -25,9 +25,10 @@ MARKS = {
 @json_option
 @click.option("--offline", is_flag=True, help="Do not try to reach the sinks.")
 def check(config_path: Path | None, as_json: bool, offline: bool) -> int:
-    """Check the config and the machine; every finding comes with its remedy.
+    """Check the config and the machine.
 
-    Nothing is created or changed. Exit status 1 where something fails, 2 where the config is wrong.
+    Every finding comes with its remedy; nothing is created or changed. Exit status 1 where
+    something fails, 2 where the config is wrong.
     """
     try:
         config = load(config_path)

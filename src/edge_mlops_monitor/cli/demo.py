@@ -24,7 +24,9 @@ from edge_mlops_monitor.cli.options import config_option, json_option
 @config_option
 @json_option
 def demo(seconds: float, output: Path | None, config_path: Path | None, as_json: bool) -> int:
-    """Monitor a real small model on a simulated sensor, with a fault, a drift and an outage.
+    """Show everything on a simulated sensor, in under a minute.
+
+    A real small model is monitored end to end through a fault, a drift and a network outage.
 
     The demo brings its own config; --config is accepted, as everywhere, and not used.
     """

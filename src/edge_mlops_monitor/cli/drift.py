@@ -21,7 +21,7 @@ DRIFT = 3
 @json_option
 @exit_code_option
 def drift(config_path: Path | None, as_json: bool, exit_code: bool) -> int:
-    """Compare what was recorded last with the reference, now, for every feature."""
+    """Compare the latest predictions with the reference, now."""
     from edge_mlops_monitor.monitor import EdgeMonitor
 
     config = load(config_path)

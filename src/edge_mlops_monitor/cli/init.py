@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
-from edge_mlops_monitor.cli.options import config_option, json_option
+from edge_mlops_monitor.cli.options import json_option
 from edge_mlops_monitor.cli.output import print_json
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path), required=False)
-@config_option
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), metavar="FILE", help="The same as PATH."
+)
 @json_option
 @click.option("--force", is_flag=True, help="Replace a file that is already there.")
 def init(path: Path | None, config_path: Path | None, as_json: bool, force: bool) -> None:

@@ -40,6 +40,8 @@ def explained(error: Exception) -> tuple[str, int]:
 
 def _of_click(error: click.ClickException) -> str:
     text = error.format_message().rstrip(".")
+    if text.startswith("Usage:"):  # no command was named, and click answers with the whole help
+        return f"name a command\n\n{text}"
     text = text[:1].lower() + text[1:]
     context = getattr(error, "ctx", None)
     if context is None:

@@ -18,9 +18,9 @@ from edge_mlops_monitor.cli.output import number, print_json
 @config_option
 @json_option
 def purge(before: float | None, prediction_id: str | None, config_path: Path | None, as_json: bool) -> None:
-    """Erase records from the device for good, also what is waiting to be uploaded.
+    """Erase records from the device for good.
 
-    What has been uploaded already has to be erased where it is.
+    What is waiting to be uploaded is erased too. What has been uploaded already has to be erased where it is.
     """
     from edge_mlops_monitor.monitor import EdgeMonitor
 

@@ -33,9 +33,9 @@ def reference() -> None:
 def build(
     data: Path, output: Path, raw: bool, config_path: Path | None, as_json: bool, **columns: Any
 ) -> None:
-    """Profile the recorded DATA (CSV, JSON Lines, Parquet) into the reference file REF.
+    """Profile recorded DATA into the reference file REF.
 
-    The rows must be in the order of time.
+    DATA is CSV, JSON Lines or Parquet, also compressed (.gz). The rows must be in the order of time.
     """
     from edge_mlops_monitor import replay
     from edge_mlops_monitor.drift.reference import dump

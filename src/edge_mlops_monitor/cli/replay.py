@@ -53,7 +53,10 @@ def replay(
     false_alarms_per_month: float | None,
     **columns: Any,
 ) -> int:
-    """Run the decisions of the device over the recorded DATA, to see what would have been reported."""
+    """Show what the device would have reported on recorded DATA.
+
+    The decisions of the device are run over the file; nothing is stored.
+    """
     from edge_mlops_monitor import replay as replaying
 
     config = load(config_path)

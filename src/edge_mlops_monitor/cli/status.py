@@ -41,7 +41,7 @@ ROLES = {"system": "measures", "decide": "decides", "upload": "uploads"}
 @config_option
 @json_option
 def status(config_path: Path | None, as_json: bool) -> int:
-    """Show what is stored, what waits, what was lost, and what was found."""
+    """Show what is stored, lost, uploaded and found."""
     from edge_mlops_monitor.status import read_status
 
     config = load(config_path)
