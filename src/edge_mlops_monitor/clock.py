@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-import uuid
 from functools import lru_cache
 from pathlib import Path
 
@@ -51,6 +50,8 @@ def _boot_id(proc: Path) -> str:
     try:
         return (proc / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
+        import uuid
+
         # Without the kernel's id the boot is told apart by when it began, to the ten seconds.
         began = int((time.time() - time.monotonic()) // 10)
         return str(uuid.uuid5(uuid.NAMESPACE_OID, f"boot-{began}"))

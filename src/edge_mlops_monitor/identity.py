@@ -7,10 +7,8 @@ people's hardware across programs, and change with a USB dongle.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import socket
 from pathlib import Path
 
 # Keys of the hashes: they keep our ids apart from what other programs derive from the same machine.
@@ -101,10 +99,12 @@ def _cpu(root: Path) -> str:
 
 def _host(root: Path) -> str:
     """The host name without its domain, cleaned, and cut so that the id stays within 64 characters."""
-    name = _first(root, ("etc/hostname",)) if root != Path("/") else socket.gethostname()
+    name = _first(root, ("etc/hostname",)) if root != Path("/") else os.uname().nodename
     cleaned = re.sub(r"[^A-Za-z0-9_-]+", "-", name.split(".")[0]).strip("-")[:55].rstrip("-")
     return cleaned or "device"
 
 
 def _hash(text: str, key: bytes, size: int) -> str:
+    import hashlib  # brings OpenSSL, 4 MB: only where a name has to be made
+
     return hashlib.blake2b(text.encode(), key=key, digest_size=size).hexdigest()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
@@ -64,7 +63,7 @@ def is_of_version_0_1(path: Path) -> bool:
 
 def create(path: Path) -> None:
     """Make an empty database with all tables at `path`, unless another process was faster."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    fresh = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Created by us, not by SQLite, so that it is never readable by others, not even for a moment.

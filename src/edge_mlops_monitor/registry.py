@@ -6,7 +6,6 @@ Third parties register through the entry-point group of the registry.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -65,7 +64,9 @@ class Registry(Mapping[str, Any]):
         return self._extras.get(name)
 
     def _unknown(self, name: str) -> str:
-        near = difflib.get_close_matches(name, list(self), n=1)
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, list(self), n=1)
         hint = f" did you mean '{near[0]}'?" if near else ""
         return f"unknown {self.noun} '{name}';{hint} known: {', '.join(self)}"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -118,7 +117,7 @@ class Runtime:
         if given:
             return given.encode()
         with self.open_store().transaction() as tx:
-            key = tx.get("redaction key") or secrets.token_bytes(32)
+            key = tx.get("redaction key") or os.urandom(32)
             tx.put("redaction key", key)
         return key
 
@@ -326,7 +325,7 @@ class Runtime:
             raise DataError(f"the reference of '{name}' is no sequence of values; give a list of numbers")
         if not self.enabled:
             return
-        number = secrets.token_hex(8)
+        number = os.urandom(8).hex()
         reference = {
             "feature": name,
             "values": frozen,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -82,7 +82,7 @@ class Transaction:
         """Store one event, now."""
         event = Event(
             ts=self.store.clock.time(),
-            id=secrets.token_hex(8),
+            id=os.urandom(8).hex(),
             type=type,
             severity=severity,
             message=message,
@@ -176,7 +176,7 @@ class Transaction:
         # After a database was lost the numbers go on, since cursors held in memory must not be ahead of it.
         known = int(self.store.generation.partition(".")[0] or 0)
         self.generation_number = max(self.generation_number, known) + 1
-        self.generation = f"{self.generation_number:05d}.{secrets.token_hex(4)}"
+        self.generation = f"{self.generation_number:05d}.{os.urandom(4).hex()}"
         self.device_id = device_id or self.device_id
         self.sql(
             "INSERT INTO generations VALUES (?,?,?,?,?,?)",

@@ -7,7 +7,6 @@ with `*` for any characters, in their order; the first that matches decides for 
 from __future__ import annotations
 
 import functools
-import hmac
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -59,6 +58,8 @@ class Redaction:
         return lambda value: _truncate(value, length)
 
     def _hash(self, value: Any) -> str:
+        import hmac  # brings OpenSSL, 4 MB
+
         text = value.encode("utf-8", "replace") if isinstance(value, str) else msgspec.json.encode(value)
         return hmac.new(self._key(), text, "sha256").hexdigest()[:16]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from itertools import count
 
@@ -30,7 +29,9 @@ def sampler(
     """
     keeps: list[Keep] = []
     if rate < 1.0:
-        draw = random.Random(seed).random
+        from random import Random
+
+        draw = Random(seed).random
         keeps.append(lambda: draw() < rate)
     if every is not None and every > 1:
         numbers = count()

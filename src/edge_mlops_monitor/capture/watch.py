@@ -7,7 +7,6 @@ counted and stays here.
 from __future__ import annotations
 
 import functools
-import inspect
 import threading
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -27,11 +26,16 @@ MAX_YIELDED = 1000  # items of a generator that are recorded
 class Call:
     """One watched call: set `inputs` and `outputs`; `prediction_id` is its id once it ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Watch | None = None) -> None:
         self.inputs: Any = None
         self.outputs: Any = None
         self.prediction_id: str | None = None
         self.began = perf_counter()
+        self._watch = watch
+
+
+# The calls that are open in this thread or asyncio task: requests that wait at the same time share one watch.
+_open_calls: ContextVar[tuple[Call, ...]] = ContextVar("edge_mlops_monitor.open_calls", default=())
 
 
 class Watch:
@@ -56,20 +60,28 @@ class Watch:
         self._inputs = inputs
         self._outputs = outputs
         self._error_text = error_text
-        self._calls = threading.local()
 
     # - as a with block -
 
     def __enter__(self) -> Call:
-        call = Call()
-        stack = self._calls.__dict__.setdefault("stack", [])
-        stack.append(call)
+        call = Call(self)
+        _open_calls.set((*_open_calls.get(), call))
         return call
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        call: Call = self._calls.stack.pop()
+        call = self._close()
+        if call is None:
+            self._recorder.dropped["left_elsewhere"] += 1
+            return
         latency = perf_counter() - call.began
         call.prediction_id = self._log(call.inputs, call.outputs, latency, error)
+
+    def _close(self) -> Call | None:
+        """The innermost open call of this watch; None where the block is left in another task than entered."""
+        calls = _open_calls.get()
+        call = next((call for call in reversed(calls) if call._watch is self), None)
+        _open_calls.set(tuple(other for other in calls if other is not call))
+        return call
 
     async def __aenter__(self) -> Call:
         return self.__enter__()
@@ -82,6 +94,8 @@ class Watch:
     # - as a decorator -
 
     def __call__(self, function: F) -> F:
+        import inspect  # late: only decorators need it
+
         select = self._input_selector(function)
         if inspect.isasyncgenfunction(function):
             wrapper = self._wrap_async_generator(function, select)
@@ -182,8 +196,10 @@ class Watch:
     def _input_selector(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if callable(self._inputs):
             return self._inputs
+        from inspect import signature
+
         try:
-            names = list(inspect.signature(function).parameters)
+            names = list(signature(function).parameters)
         except (TypeError, ValueError):  # a built-in without a signature
             names = []
         wanted = self._inputs

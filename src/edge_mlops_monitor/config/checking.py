@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from functools import lru_cache
 from typing import Any, get_type_hints
 
@@ -136,10 +135,12 @@ def _bounds(info: inspect.IntType | inspect.FloatType) -> str:
 
 def unknown(key: str, section: str, sections: dict[str, type[Section]], top: list[str]) -> str:
     """The sentence for a key that does not exist: the nearest that does, or where it belongs."""
+    from difflib import get_close_matches
+
     known = list(sections[section].__struct_fields__) if section else top
     where = f" in {section}" if section else ""
     name = shown(key).strip("'")
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    near = get_close_matches(key, known, n=1, cutoff=0.6)
     if near:
         return f"unknown key '{name}'{where}; did you mean '{near[0]}'?"
     homes = [title for title, keys in sections.items() if key in keys.__struct_fields__]
@@ -147,7 +148,7 @@ def unknown(key: str, section: str, sections: dict[str, type[Section]], top: lis
         return f"unknown key '{name}'{where}; it belongs in the section '{homes[0]}'"
     if not section:
         names = {name: home for home, keys in sections.items() for name in keys.__struct_fields__}
-        near = difflib.get_close_matches(key, list(names), n=1, cutoff=0.75)
+        near = get_close_matches(key, list(names), n=1, cutoff=0.75)
         if near:
             return f"unknown key '{name}'; did you mean '{near[0]}' in the section '{names[near[0]]}'?"
     return f"unknown key '{name}'{where}; known: {', '.join(known)}"
