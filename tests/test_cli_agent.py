@@ -148,7 +148,9 @@ def test_drift_says_which_feature_moved(capsys):
     assert any(result["is_drift"] and "a" in result["feature"] for result in found["results"])
     assert answer(capsys, "drift", "--exit-code", status=3)["drift"] is True
     assert main(["drift", "--config", "c.yaml"]) == 0
-    assert "DRIFT inputs.a" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "DRIFT m inputs.a" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_drift_is_silent_about_what_has_not_moved(capsys):

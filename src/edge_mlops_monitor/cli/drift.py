@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_mlops_monitor.cli.options import config_option, exit_code_option, json_option, load, open_store
-from edge_mlops_monitor.cli.output import print_json
+from edge_mlops_monitor.cli.output import feature_name, print_json
 
 if TYPE_CHECKING:
     from edge_mlops_monitor.records import DriftResult
@@ -45,12 +45,11 @@ def _nothing() -> str:
 
 def _table(results: list[DriftResult]) -> str:
     """One line for each feature, those that drifted first."""
-    lines = [f"{'':6}{'feature':30}{'method':12}{'effect':>9}{'p-value':>10}{'rows':>10}"]
+    lines = [f"{'':6}{'feature':30}{'effect':>21}  {'method':15}{'rows':>6}"]
     for result in sorted(results, key=lambda result: not result.is_drift):
         verdict = {True: "DRIFT", False: "fine", None: "?"}[result.is_drift]
-        effect = "" if result.effect is None else f"{result.effect:.3g}"
-        p_value = "" if result.p_value is None else f"{result.p_value:.2g}"
-        name = result.feature if len(result.feature) < 30 else f"{result.feature[:26]}..."
-        line = f"{verdict:6}{name:30}{result.method:12}{effect:>9}{p_value:>10}{result.sample_size:>10}"
-        lines.append(line)
+        name = feature_name(result.model, result.model_version, result.source, result.feature, most=29)
+        effect = "" if result.effect is None else f"{result.effect:.3g} {result.data.get('effect_unit', '')}"
+        method = result.method if result.p_value is None else f"{result.method} p={result.p_value:.1g}"
+        lines.append(f"{verdict:6}{name:30}{effect:>21}  {method:15}{result.sample_size:>6}")
     return "\n".join(lines)

@@ -94,3 +94,14 @@ def utc(ts: float) -> str:
         return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(ts))
     except (OverflowError, OSError, ValueError):
         return "at an impossible time"
+
+
+def feature_name(*parts: str | None, most: int = 40) -> str:
+    """A feature with the stream it belongs to, shortened in the middle where it is too long.
+
+    >>> feature_name("detector", None, "camera-3", "inputs.a")
+    'detector camera-3 inputs.a'
+    """
+    name = " ".join(part for part in parts if part)
+    half = (most - 3) // 2
+    return name if len(name) <= most else f"{name[:half]}...{name[-(most - 3 - half) :]}"

@@ -9,7 +9,7 @@ import click
 
 from edge_mlops_monitor.cli.columns import column_options, selection
 from edge_mlops_monitor.cli.options import config_option, json_option
-from edge_mlops_monitor.cli.output import number, print_json
+from edge_mlops_monitor.cli.output import feature_name, number, print_json
 from edge_mlops_monitor.cli.progress import shares
 
 if TYPE_CHECKING:
@@ -105,5 +105,4 @@ def _table(features: list[FeatureReference]) -> str:
 
 
 def _name(feature: FeatureReference) -> str:
-    name = f"{feature.source}: {feature.name}" if feature.source else feature.name
-    return name if len(name) <= 31 else f"{name[:14]}...{name[-14:]}"
+    return feature_name(feature.model, feature.model_version, feature.source, feature.name, most=31)

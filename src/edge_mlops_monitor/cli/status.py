@@ -11,7 +11,7 @@ import click
 
 from edge_mlops_monitor.cli.mistakes import FAILED
 from edge_mlops_monitor.cli.options import config_option, json_option, load, open_store
-from edge_mlops_monitor.cli.output import clock_time, duration, number, print_json, rows
+from edge_mlops_monitor.cli.output import clock_time, duration, feature_name, number, print_json, rows
 
 if TYPE_CHECKING:
     from edge_mlops_monitor.config import Config
@@ -114,9 +114,7 @@ def _features(features: list[dict[str, Any]]) -> str:
 
 
 def _name(feature: dict[str, Any]) -> str:
-    stream = [feature["model"], feature["model_version"], feature["source"]]
-    name = " ".join([*(str(part) for part in stream if part), feature["feature"]])
-    return name if len(name) <= 40 else f"{name[:18]}...{name[-19:]}"
+    return feature_name(*(feature[part] for part in ("model", "model_version", "source", "feature")))
 
 
 def _why(feature: dict[str, Any]) -> str:
