@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import click
 import pytest
 
-from edge_mlops_monitor.cli import main
+from edge_mlops_monitor.cli import main, progress
 from edge_mlops_monitor.cli.application import COMMANDS, application
 from edge_mlops_monitor.config import load_config
 
@@ -148,10 +150,45 @@ def test_the_module_is_the_command():
     assert done.stdout.startswith("edge-mlops-monitor 0.")
 
 
-def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
-    command = f"{sys.executable} -m edge_mlops_monitor export --help | head -c 1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stderr == ""
+# --- progress ---
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_takes_long_shows_a_bar_on_a_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(progress, "PATIENCE_SECONDS", -1.0)
+    with progress.shares("replaying week.csv") as tell:
+        tell(0.25)
+        tell(1.0)
+    assert "replaying week.csv" in sys.stderr.getvalue()
+
+
+def test_what_is_soon_done_shows_none(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(progress, "PATIENCE_SECONDS", 1e9)
+    with progress.progress("exporting", 10) as advance:
+        advance(10)
+    assert sys.stderr.getvalue() == ""
+
+
+def test_nothing_is_drawn_where_there_is_no_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(progress, "PATIENCE_SECONDS", -1.0)
+    with progress.progress("exporting", 10) as advance:
+        advance(5)
+    assert sys.stderr.getvalue() == ""
+
+
+def test_the_arguments_of_the_demo_reach_the_story(monkeypatch, tmp_path):
+    told = {}
+    story = types.SimpleNamespace(run=lambda **given: told.update(given) or 0)
+    monkeypatch.setitem(sys.modules, "edge_mlops_monitor.demo", story)
+    assert main(["demo", "--seconds", "20", "-o", str(tmp_path), "--json"]) == 0
+    assert told == {"seconds": 20.0, "out": tmp_path, "json": True}
 
 
 # --- init ---

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,15 @@ def test_a_file_appears_whole_and_nothing_is_printed(store, capsysbinary):
 def test_a_file_that_cannot_be_written_is_explained(store, capsys):
     assert main(["export", "--config", "c.yaml", "-o", "no/where.jsonl"]) == 2
     assert "no such file or directory; check the name" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback(store):
+    with store.transaction() as tx:
+        tx.append("predictions", [Prediction(ts=1.0, inputs={"a": "x" * 100}) for _ in range(20_000)])
+    command = f"{sys.executable} -m edge_mlops_monitor export --config c.yaml | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=False)
+    assert json.loads(done.stdout)["id"] == "p0"
+    assert done.stderr == ""
 
 
 def test_reading_creates_no_database(capsys, tmp_path):

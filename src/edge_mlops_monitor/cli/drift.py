@@ -45,11 +45,11 @@ def _nothing() -> str:
 
 def _table(results: list[DriftResult]) -> str:
     """One line for each feature, those that drifted first."""
-    lines = [f"{'':6}{'feature':30}{'effect':>21}  {'method':15}{'rows':>6}"]
+    lines = [f"{'':6}{'feature':28}{'effect':>23}  {'method':15}{'rows':>6}"]
     for result in sorted(results, key=lambda result: not result.is_drift):
         verdict = {True: "DRIFT", False: "fine", None: "?"}[result.is_drift]
-        name = feature_name(result.model, result.model_version, result.source, result.feature, most=29)
+        name = feature_name(result.model, result.model_version, result.source, result.feature, most=27)
         effect = "" if result.effect is None else f"{result.effect:.3g} {result.data.get('effect_unit', '')}"
         method = result.method if result.p_value is None else f"{result.method} p={result.p_value:.1g}"
-        lines.append(f"{verdict:6}{name:30}{effect:>21}  {method:15}{result.sample_size:>6}")
+        lines.append(f"{verdict:6}{name:28}{effect:>23}  {method:15}{result.sample_size:>6}")
     return "\n".join(lines)
