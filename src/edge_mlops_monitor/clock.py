@@ -5,7 +5,6 @@ A `Clock` is handed to whatever needs time; tests hand in a `ManualClock` and ne
 
 from __future__ import annotations
 
-import ctypes
 import os
 import time
 from functools import lru_cache
@@ -59,6 +58,8 @@ def _boot_id(proc: Path) -> str:
 
 @lru_cache(maxsize=1)
 def _adjtimex() -> object:
+    import ctypes
+
     try:
         return ctypes.CDLL(None, use_errno=True).adjtimex
     except (OSError, AttributeError):
@@ -69,6 +70,8 @@ def _kernel_clock_synchronised() -> bool | None:
     adjtimex = _adjtimex()
     if adjtimex is None:
         return None
+    import ctypes
+
     timex = ctypes.create_string_buffer(512)  # struct timex, larger than on any architecture; modes = 0 reads
     state: int = adjtimex(timex)  # type: ignore[operator]
     if state < 0:
