@@ -137,8 +137,8 @@ def dead_letters(store: Store, sink: str | None = None) -> list[DeadLetter]:
     """What was set aside, oldest first."""
     rows = store.query(
         "SELECT o.id, o.key, d.sink, d.dead, o.records FROM deliveries d JOIN objects o ON o.id = d.object "
-        "WHERE d.dead IS NOT NULL AND (?1 IS NULL OR d.sink = ?1) ORDER BY o.id",
-        (sink,),
+        "WHERE d.dead IS NOT NULL AND (:sink IS NULL OR d.sink = :sink) ORDER BY o.id",
+        {"sink": sink},
     )
     return [DeadLetter(id=row[0], key=row[1], sink=row[2], reason=row[3], records=row[4]) for row in rows]
 
@@ -147,7 +147,8 @@ def revive(tx: Transaction, sink: str | None = None) -> int:
     """Let dead letters be sent again; how many."""
     return int(
         tx.sql(
-            "UPDATE deliveries SET dead = NULL WHERE dead IS NOT NULL AND (?1 IS NULL OR sink = ?1)", (sink,)
+            "UPDATE deliveries SET dead = NULL WHERE dead IS NOT NULL AND (:sink IS NULL OR sink = :sink)",
+            {"sink": sink},
         ).rowcount
     )
 

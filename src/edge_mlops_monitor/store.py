@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class Store:
                 raise
             self.device_id, self.generation = tx.device_id, tx.generation
 
-    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+    def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         """All rows of a small SELECT, in a transaction of its own."""
         with self._connected() as connection:
             return connection.execute(sql, parameters).fetchall()
