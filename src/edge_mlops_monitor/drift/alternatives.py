@@ -9,12 +9,11 @@ categories and features of few values ones that were never seen. What no tilt fi
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift.binning import CategoryBins
+from edge_mlops_monitor.drift.binning import normal_scores
 from edge_mlops_monitor.drift.reference import FeatureReference
 
 Floats = NDArray[np.float64]
@@ -33,9 +32,9 @@ def tilts(reference: FeatureReference, share: Floats) -> tuple[Floats, Floats]:
     """
     size = len(share)
     logs, used = np.zeros((TILTS, size)), np.zeros(TILTS)
-    ordered = _ordered_cells(reference)
+    ordered = reference.bins.ordered
     if ordered > 1:
-        location, scale = _scores(share[:ordered])
+        location, scale = normal_scores(share[:ordered])
         for row, shift in enumerate(SHIFTS):
             logs[row, :ordered] = shift * location
         for row, spread in enumerate(SPREADS, len(SHIFTS)):
@@ -50,29 +49,3 @@ def tilts(reference: FeatureReference, share: Floats) -> tuple[Floats, Floats]:
             used[row] = 1
             row += 1
     return logs, used
-
-
-def _ordered_cells(reference: FeatureReference) -> int:
-    """How many of the first cells are in the order of the values."""
-    bins = reference.bins
-    if isinstance(bins, CategoryBins):
-        return 0
-    return bins.size - 2 if bins.few else bins.size - 1
-
-
-def _scores(share: Floats) -> tuple[Floats, Floats]:
-    """Normal scores of ordered bins for location and scale: mean 0, variance 1, uncorrelated."""
-    share = share / share.sum()
-    normal = NormalDist()
-    ends = [normal.inv_cdf(min(max(p, 1e-12), 1 - 1e-12)) for p in np.cumsum(share)[:-1].tolist()]
-    heights = np.array([0.0, *(normal.pdf(z) for z in ends), 0.0])
-    slopes = np.array([0.0, *(z * normal.pdf(z) for z in ends), 0.0])
-    location = _standard((heights[:-1] - heights[1:]) / share, share)
-    scale = (slopes[:-1] - slopes[1:]) / share
-    return location, _standard(scale - (share * scale * location).sum() * location, share)
-
-
-def _standard(score: Floats, share: Floats) -> Floats:
-    score = score - (share * score).sum()
-    size = math.sqrt(float((share * score * score).sum()))
-    return np.asarray(score / size if size > 1e-9 else np.zeros_like(score))

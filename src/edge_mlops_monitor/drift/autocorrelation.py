@@ -1,8 +1,8 @@
 """Integrated autocorrelation time: how many rows are worth one independent row.
 
 For a stationary series it is `tau = 1 + 2 * sum of the autocorrelations`, estimated from each bin's
-indicator by Geyer's initial monotone positive sequence (Practical Markov Chain Monte Carlo,
-Statistical Science 7, 1992). The largest over the bins is taken, at an upper confidence limit after
+indicator, and for numbers from the scores of location and scale, by Geyer's initial monotone positive
+sequence (Practical Markov Chain Monte Carlo, Statistical Science 7, 1992). The largest of these is taken, at an upper confidence limit after
 Sokal's variance of the estimate (Monte Carlo Methods in Statistical Mechanics, 1997), since a
 reference that is short for its own autocorrelation tends to underestimate it.
 """
@@ -14,16 +14,19 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_mlops_monitor.drift.binning import normal_scores
+
 Floats = NDArray[np.float64]
 
 MAX_ROWS = 65536  # more add cost, not knowledge
 CONFIDENCE = 1.645  # one-sided 95 %
 
 
-def autocorrelation_time(codes: NDArray[np.int64], cells: int) -> float:
+def autocorrelation_time(codes: NDArray[np.int64], cells: int, ordered: int = 0) -> float:
     """Rows worth one independent row, at least 1, at an upper confidence limit.
 
-    `codes` are the bins of time-ordered rows.
+    `codes` are the bins of time-ordered rows; the first `ordered` of the `cells` are in the order of
+    the values.
 
     >>> rng = np.random.default_rng(1)
     >>> autocorrelation_time(rng.integers(0, 10, 2000), 10)
@@ -32,23 +35,32 @@ def autocorrelation_time(codes: NDArray[np.int64], cells: int) -> float:
     True
     """
     codes = codes[:MAX_ROWS]
-    return _upper(*_largest(_autocorrelations(_indicators(codes, cells)), len(codes)), len(codes))
+    series = _series(codes, cells, ordered)
+    return _upper(*_largest(_autocorrelations(series), len(codes)), len(codes))
 
 
-def autocorrelation_of_stretches(codes: NDArray[np.int64], cells: int, segment: int) -> tuple[float, float]:
+def autocorrelation_of_stretches(
+    codes: NDArray[np.int64], cells: int, segment: int, ordered: int = 0
+) -> tuple[float, float]:
     """The same for rows taken in stretches of `segment` rows, with gaps between the stretches.
 
     The first figure is in rows; the second says how many stretches are worth one independent
     stretch: above 1, the data wander more slowly than the gaps are long.
     """
-    return _of_segments(_indicators(codes, cells), segment)
+    return _of_segments(_series(codes, cells, ordered), segment)
 
 
-def _indicators(codes: NDArray[np.int64], cells: int) -> Floats:
-    """Centred indicators, a column for each bin that varies; bins with hardly any rows tell nothing."""
+def _series(codes: NDArray[np.int64], cells: int, ordered: int) -> Floats:
+    """A centred column for each bin that varies, and the scores; bins with hardly any rows tell nothing."""
     share = np.bincount(codes, minlength=cells) / max(1, len(codes))
     kept = np.flatnonzero((share > 0.01) & (share < 0.99))
-    return np.asarray((codes[:, None] == kept).astype(np.float64) - share[kept])
+    columns = [(codes[:, None] == kept).astype(np.float64)]
+    if np.count_nonzero(share[:ordered]) > 2:  # with two cells the indicators say it all
+        table = np.zeros((cells, 2))
+        table[:ordered] = np.stack(normal_scores(share[:ordered] + 1e-9), axis=1)
+        columns.append(table[codes])
+    series = np.concatenate(columns, axis=1)
+    return np.asarray(series - series.mean(axis=0))
 
 
 def _autocorrelations(series: Floats) -> Floats:
@@ -78,7 +90,7 @@ def _largest(correlations: Floats, rows: int) -> tuple[float, int]:
 
 
 def _upper(tau: float, window: int, rows: int) -> float:
-    if tau <= 1 + 7 / math.sqrt(max(rows, 1)):  # what the largest of ten bins shows by chance
+    if tau <= 1 + 9 / math.sqrt(max(rows, 1)):  # what the largest of ten bins shows by chance
         return 1.0
     return tau * (1 + CONFIDENCE * math.sqrt(2 * (2 * window + 1) / rows))
 

@@ -11,7 +11,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from statistics import NormalDist
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -25,7 +26,7 @@ MANY_LABELS = 30  # a category with more has bins for its most frequent ones onl
 FREQUENT_LABELS = 20
 
 
-class NumericBins(msgspec.Struct, frozen=True):
+class NumericBins(msgspec.Struct, frozen=True, tag_field="type", tag="numeric"):
     """Cell `cells[i]` holds the values in `(edges[i - 1], edges[i]]`; the last cell is missing.
 
     >>> bins = NumericBins(edges=[1.0, 2.0], cells=[0, 1, 2], names=["to 1", "1 to 2", "over 2", "missing"])
@@ -47,6 +48,11 @@ class NumericBins(msgspec.Struct, frozen=True):
         """Whether the feature has few values, each with a cell of its own."""
         return len(self.names) > 2 and self.names[-2] == "other"
 
+    @property
+    def ordered(self) -> int:
+        """How many of the first cells are in the order of the values."""
+        return self.size - 2 if self.few else self.size - 1
+
     def codes(self, values: Floats) -> Codes:
         """The cell of each value; NaN is missing."""
         found = np.asarray(self.cells, dtype=np.int64)[np.searchsorted(self.edges, values, side="left")]
@@ -56,10 +62,11 @@ class NumericBins(msgspec.Struct, frozen=True):
         return found
 
 
-class CategoryBins(msgspec.Struct, frozen=True):
+class CategoryBins(msgspec.Struct, frozen=True, tag_field="type", tag="category"):
     """A cell for each label, one for all others (`unseen`), one for missing."""
 
     labels: list[str]
+    ordered: ClassVar[int] = 0
 
     @property
     def size(self) -> int:
@@ -194,3 +201,21 @@ def category_bins(labels: Sequence[str]) -> tuple[CategoryBins, slice]:
     half = len(labels) // 2
     frequent = Counter(labels[:half]).most_common(FREQUENT_LABELS)
     return CategoryBins(sorted(text for text, times in frequent if times > 1)), slice(half, None)
+
+
+def normal_scores(share: Floats) -> tuple[Floats, Floats]:
+    """Normal scores of ordered bins for location and scale: mean 0, variance 1, uncorrelated."""
+    share = share / share.sum()
+    normal = NormalDist()
+    ends = [normal.inv_cdf(min(max(p, 1e-12), 1 - 1e-12)) for p in np.cumsum(share)[:-1].tolist()]
+    heights = np.array([0.0, *(normal.pdf(z) for z in ends), 0.0])
+    slopes = np.array([0.0, *(z * normal.pdf(z) for z in ends), 0.0])
+    location = _standard((heights[:-1] - heights[1:]) / share, share)
+    scale = (slopes[:-1] - slopes[1:]) / share
+    return location, _standard(scale - (share * scale * location).sum() * location, share)
+
+
+def _standard(score: Floats, share: Floats) -> Floats:
+    score = score - (share * score).sum()
+    size = math.sqrt(float((share * score * score).sum()))
+    return np.asarray(score / size if size > 1e-9 else np.zeros_like(score))

@@ -173,6 +173,8 @@ class Evidence:
 
     def _changes(self, row: int) -> Changes | None:
         level, total = self.state["level"], self.log_total
+        if not level.any() and total.max() < WARNING:
+            return None
         up = np.where(level == FINE, WARNING, 0.0)
         rising = (total >= up) & (level != ALARMED) & (row >= self.state["retry_row"])
         falling = (total < CALM) & (level == WARNED)

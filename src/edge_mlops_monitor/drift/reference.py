@@ -129,7 +129,7 @@ def _numeric(
         )
     bins = numeric_bins(finite)
     codes = bins.codes(values)
-    tau, effective = _worth(codes, bins.size, segment)
+    tau, effective = _worth(codes, bins, segment)
     with np.errstate(over="ignore", invalid="ignore"):
         mean, sd, spread = _moments(finite)
     return FeatureReference(
@@ -166,7 +166,7 @@ def _category(name: str, column: Column, segment: int, stream: dict[str, Any]) -
     if rows.start:
         texts = texts[len(texts) // 2 :]
     codes = bins.codes(texts)
-    tau, effective = _worth(codes, bins.size, segment)
+    tau, effective = _worth(codes, bins, segment)
     return FeatureReference(
         name=name,
         bins=bins,
@@ -178,12 +178,12 @@ def _category(name: str, column: Column, segment: int, stream: dict[str, Any]) -
     )
 
 
-def _worth(codes: NDArray[np.int64], cells: int, segment: int) -> tuple[float, float]:
+def _worth(codes: NDArray[np.int64], bins: NumericBins | CategoryBins, segment: int) -> tuple[float, float]:
     """Tau in live rows, and how many independent rows these are worth."""
     if not segment or len(codes) <= 2 * segment:
-        tau = autocorrelation_time(codes, cells)
+        tau = autocorrelation_time(codes, bins.size, bins.ordered)
         return tau, len(codes) / tau
-    within, between = autocorrelation_of_stretches(codes, cells, segment)
+    within, between = autocorrelation_of_stretches(codes, bins.size, segment, bins.ordered)
     worth = len(codes) / (within * between)
     if between > 1:  # the data wander more slowly than the gaps are long: a stretch is one value at most
         worth = min(worth, len(codes) / segment / between)

@@ -25,6 +25,7 @@ Finding = DriftResult | Event
 
 MOST_BLOCKS = 16  # at once; more would not fit in the processor's cache
 RESULT_SECONDS = 3600.0
+NEVER = 1 << 62
 
 
 class Device(Protocol):
@@ -109,7 +110,7 @@ class Watch:
     def take(self, columns: Mapping[str, Column], ts: Floats, device: Device) -> list[Finding]:
         """Take in rows, as whole blocks; what is short of a block waits for the next call."""
         merged = self._merge(columns, len(ts))
-        appears = {name: _first(merged[name]) for name in merged if name not in self.known}
+        appears = {name: self._first(name, merged[name]) for name in merged if name not in self.known}
         ts = np.concatenate((self.pending_ts, ts))
         found: list[Finding] = []
         begin, step = 0, self.block_rows
@@ -130,6 +131,12 @@ class Watch:
         self.pending_ts = ts[begin:].tolist()
         self.acknowledged &= self._open() if self.acknowledged else set()
         return found
+
+    def _first(self, name: str, column: Any) -> int:
+        """The row at which a new feature appears: where it is named if it has a reference, or has a value."""
+        if isinstance(column, np.ndarray) or self.references.find(self.stream, name, (*self.known, name)):
+            return 0
+        return next((row for row, value in enumerate(column) if value is not None), NEVER)
 
     def _merge(self, columns: Mapping[str, Column], rows: int) -> dict[str, Any]:
         """What waited and what came, for each feature; None where a feature has no value."""
@@ -254,13 +261,6 @@ def _judge(settings: Settings, stream: Stream) -> EvidenceJudge | WindowJudge:
     if settings.algorithm == "ks_test":
         return WindowJudge(settings, stream)
     return EvidenceJudge(settings, stream)
-
-
-def _first(column: Any) -> int:
-    """The first row with a value; beyond the last where there is none."""
-    if isinstance(column, np.ndarray):
-        return 0 if len(column) else 1 << 62
-    return next((row for row, value in enumerate(column) if value is not None), 1 << 62)
 
 
 def _listed(column: Any) -> list[Any]:

@@ -1,0 +1,530 @@
+"""The watcher: budget, delays, episodes, restarts, and whatever comes in."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from edge_mlops_monitor.drift.reference import build
+from edge_mlops_monitor.drift.settings import Settings
+from edge_mlops_monitor.drift.watcher import Watcher
+from edge_mlops_monitor.records import DriftResult, Event
+
+STREAM = ("detector", "3", "sensor-3")
+OTHER = ("detector", "3", "sensor-4")
+Columns = dict[str, list[Any]]
+
+
+def columns(data: np.ndarray[Any, Any]) -> Columns:
+    return {f"inputs.x{i}": data[:, i].tolist() for i in range(data.shape[1])}
+
+
+def normal(rows: int, features: int = 2, seed: int = 0) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(seed).normal(size=(rows, features))
+
+
+def watcher(reference: Columns | None = None, **given: Any) -> Watcher:
+    given = {"average_run_length": 50_000.0, "learn_reference_hours": 0.0, **given}
+    return Watcher(Settings(**given), build(reference) if reference else None)
+
+
+def run(
+    watcher: Watcher, columns: Columns, start: float = 0.0, step: float = 1.0, size: int = 500
+) -> list[Any]:
+    rows = len(next(iter(columns.values())))
+    found: list[Any] = []
+    for i in range(0, rows, size):
+        part = {name: column[i : i + size] for name, column in columns.items()}
+        found += watcher.update(STREAM, part, [start + step * j for j in range(i, min(rows, i + size))])
+    return found
+
+
+def events(found: Sequence[Any], type: str | None = None) -> list[Event]:
+    return [one for one in found if isinstance(one, Event) and type in (None, one.type)]
+
+
+def state(watcher: Watcher, feature: str = "inputs.x0") -> str:
+    return str(watcher.status()[STREAM][feature]["state"])
+
+
+# - the budget -
+
+
+@pytest.mark.parametrize(
+    "case", ["independent", "autocorrelated", "ties", "categories", "heavy tails", "missing"]
+)
+def test_healthy_data_raise_no_more_alarms_than_the_budget(case: str) -> None:
+    """Twenty budgets: 31 alarms or more would have a probability below 1 % at a rate of 1."""
+    rng = np.random.default_rng(7)
+    alarms = 0
+    for _ in range(10):
+        data: Any = rng.normal(size=(1500 + 4000, 5))
+        if case == "autocorrelated":
+            for row in range(1, len(data)):
+                data[row] = 0.6 * data[row - 1] + 0.8 * data[row]
+        elif case == "ties":
+            data = np.round(data * 2)
+        elif case == "categories":
+            data = rng.choice(list("abcdef"), size=data.shape, p=(0.4, 0.3, 0.2, 0.05, 0.04, 0.01))
+        elif case == "heavy tails":
+            data = rng.standard_t(1, size=data.shape)
+        elif case == "missing":
+            data[rng.random(data.shape) < 0.02] = np.nan
+        device = watcher(columns(data[:1500]), average_run_length=2000.0, minimum_effect=0.0)
+        alarms += len(events(run(device, columns(data[1500:]))))
+    assert alarms <= 30
+
+
+def test_the_budget_holds_over_references_that_are_short_too() -> None:
+    rng = np.random.default_rng(8)
+    alarms = 0
+    for _ in range(20):
+        data = rng.normal(size=(150 + 1000, 5))
+        device = watcher(columns(data[:150]), average_run_length=1000.0, minimum_effect=0.0)
+        alarms += len(events(run(device, columns(data[150:]))))
+    assert alarms <= 30
+
+
+def test_a_time_budget_is_spent_by_time_and_not_by_rows_or_gaps() -> None:
+    """A fast stream and a slow one of the same data need about the same evidence a month."""
+    from edge_mlops_monitor.drift.budget import MAX_GAP, Spending
+
+    spending = Spending(Settings(false_alarms_per_month=1))
+    month = 30 * 86400.0
+    fast, newest = spending.shares(np.linspace(0, month, 100_000), math.nan)
+    assert fast.sum() == pytest.approx(1.0)
+    off, newest = spending.shares(np.array([newest + 7 * 86400.0]), newest)
+    assert off.sum() == pytest.approx(MAX_GAP / month)
+    late, newest = spending.shares(np.array([newest - 5.0, newest + 1.0]), newest)
+    assert late.sum() == pytest.approx(1.0 / month)
+    back, newest = spending.shares(np.array([1000.0, 1001.0]), newest)
+    assert back.sum() == pytest.approx(1.0 / month)  # the clock was set back; from there on it counts again
+
+
+def test_features_of_other_streams_share_the_budget() -> None:
+    reference = columns(normal(1000))
+    device = watcher(reference, false_alarms_per_month=1.0, average_run_length=None)
+    run(device, columns(normal(100, seed=1)))
+    assert device.watched(device._streams[STREAM]) == 2
+    device.update(OTHER, columns(normal(100, seed=2)), [float(i) for i in range(100)])
+    assert device.watched(device._streams[STREAM]) == 4
+    device.update(OTHER, columns(normal(50, seed=3)), [2e5 + i for i in range(50)])
+    assert device.watched(device._streams[OTHER]) == 2  # the silent stream gave its share back
+
+
+# - changes -
+
+
+def test_a_shift_is_one_alarm_that_says_what_since_when_and_how_much() -> None:
+    data = normal(1000 + 4000)
+    data[3000:, 1] += 0.7
+    device = watcher(columns(data[:1000]))
+    found = run(device, columns(data[1000:]), start=1_700_000_000.0)
+    (alarm,) = events(found)
+    assert alarm.type == "drift"
+    assert alarm.severity == "alarm"
+    assert alarm.data["feature"] == "inputs.x1"
+    assert 2000 <= alarm.data["row"] < 2200
+    assert abs(alarm.data["since_index"] - 2000) <= 100
+    assert alarm.data["since"] == 1_700_000_000.0 + alarm.data["since_index"]
+    assert alarm.ts == 1_700_000_000.0 + alarm.data["row"]
+    assert alarm.data["effect"] == pytest.approx(0.7, abs=0.35)
+    assert alarm.data["effect_unit"] == "reference sd"
+    assert alarm.message.startswith("sensor-3 inputs.x1 of detector 3 shifted by +")
+    assert (alarm.data["model"], alarm.data["source"]) == ("detector", "sensor-3")
+    stored = [one for one in found if isinstance(one, DriftResult) and one.is_drift]
+    assert stored[0].feature == "inputs.x1"
+    assert device.status()[STREAM]["inputs.x1"]["event"] == alarm.id
+    assert state(device) == "fine"
+
+
+@pytest.mark.parametrize(
+    ("change", "unit", "word"),
+    [
+        (lambda x: x * 2.0, "times reference sd", "spreads"),
+        (lambda x: x * 0.4, "times reference sd", "shrinks"),
+        (lambda x: np.where(np.arange(len(x)) % 4 == 0, np.nan, x), "share missing", "is missing in"),
+        (lambda x: np.sign(x) * 1.0 + 0.02 * x, "total variation", "changed shape"),
+    ],
+)
+def test_other_changes_are_named_for_what_they_are(change: Any, unit: str, word: str) -> None:
+    data = normal(1000 + 2000, 1)
+    data[1500:, 0] = change(data[1500:, 0])
+    (alarm,) = events(run(watcher(columns(data[:1000])), columns(data[1000:])), "drift")
+    assert alarm.data["effect_unit"] == unit
+    assert word in alarm.message
+    assert alarm.data["row"] < 500 + 250
+
+
+def test_a_category_names_the_one_that_changed_most() -> None:
+    rng = random.Random(4)
+    before = rng.choices("abc", (6, 3, 1), k=1000)
+    after = rng.choices("abc", (6, 3, 1), k=500) + rng.choices("abcd", (3, 3, 1, 3), k=500)
+    (alarm,) = events(run(watcher({"inputs.x0": before}), {"inputs.x0": after}))
+    assert 500 <= alarm.data["row"] < 600
+    assert alarm.data["effect_unit"] == "total variation"
+    assert "unseen 0% -> " in alarm.message or "'a' 60% -> " in alarm.message
+
+
+def test_recovery_is_one_event_and_a_second_episode_another_alarm() -> None:
+    data = normal(1000 + 9000, 1)
+    for begin in (2000, 6000):
+        data[1000 + begin : 1000 + begin + 2000] += 1
+    device = watcher(columns(data[:1000]))
+    found = events(run(device, columns(data[1000:])))
+    assert [one.type for one in found] == ["drift", "recovery", "drift", "recovery"]
+    rows = [one.data["row"] for one in found]
+    for row, change in zip(rows, (2000, 4000, 6000, 8000), strict=True):
+        assert change <= row < change + 150
+    assert found[1].severity == "info"
+    assert len({one.id for one in found}) == 4
+    assert state(device) == "fine"
+
+
+def test_a_lasting_change_is_reported_once_however_long_it_lasts() -> None:
+    data = normal(1000 + 20_000, 1)
+    data[1500:] += 0.5
+    device = watcher(columns(data[:1000]))
+    found = run(device, columns(data[1000:]))
+    assert [one.type for one in events(found)] == ["drift"]
+    assert state(device) == "alarm"
+    assert len(found) < 30  # with results on change and about once an hour
+
+
+def test_trifles_below_the_minimum_effect_are_not_reported() -> None:
+    data = normal(5000 + 60_000, 1)
+    data[5000:] += 0.06
+    found = [
+        events(run(watcher(columns(data[:5000]), minimum_effect=effect), columns(data[5000:]), size=5000))
+        for effect in (0.0, 0.2)
+    ]
+    assert [len(one) for one in found] == [1, 0]
+
+
+def test_an_outlier_in_the_reference_blinds_nothing() -> None:
+    data = normal(1000 + 1500, 1)
+    data[10] = 1e3
+    data[1500:] += 0.5
+    (alarm,) = events(run(watcher(columns(data[:1000])), columns(data[1000:])))
+    assert 500 <= alarm.data["row"] < 1000
+    assert alarm.data["effect_unit"] == "reference IQR/1.349"
+    assert alarm.data["effect"] == pytest.approx(0.5, abs=0.35)
+
+
+# - stuck -
+
+
+def test_a_stuck_sensor_is_reported_as_stuck_once_and_not_as_drift() -> None:
+    data = normal(1000 + 3000, 2)
+    data[2000:3000, 0] = 1.25
+    device = watcher(columns(data[:1000]))
+    found = events(run(device, columns(data[1000:2500]), start=1e9))
+    (alarm,) = found
+    assert alarm.type == "stuck"
+    assert alarm.data["feature"] == "inputs.x0"
+    assert 1000 <= alarm.data["row"] < 1050
+    assert alarm.data["since_index"] == 1000
+    assert alarm.data["since"] == 1e9 + 1000
+    assert alarm.data["value"] == 1.25
+    assert state(device) == "stuck"
+    (recovery,) = events(run(device, columns(data[2500:]), start=1e9 + 1500))
+    assert recovery.type == "recovery"
+    assert recovery.data["of"] == "stuck"
+    assert 2000 <= recovery.data["row"] < 2075
+    assert state(device) == "fine"
+
+
+def test_runs_as_long_as_the_reference_knows_them_are_not_stuck() -> None:
+    rng = np.random.default_rng(3)
+    slow = np.round(np.repeat(rng.normal(size=2000), rng.integers(1, 12, size=2000)) * 50) / 50
+    reference, live = slow[:6000], slow[6000:]
+    device = watcher({"inputs.x0": reference.tolist()})
+    assert events(run(device, {"inputs.x0": live.tolist()})) == []
+
+
+def test_constants_and_switches_are_not_stuck() -> None:
+    live: Columns = {"inputs.x0": [7.0] * 3000, "inputs.x1": ([0.0] * 500 + [1.0] * 500) * 3}
+    device = watcher(live)
+    assert events(run(device, live), "stuck") == []
+
+
+# - learning -
+
+
+def test_a_reference_is_learned_from_rows_and_hours_and_until_then_nothing_is_said() -> None:
+    data = normal(6000, 1)
+    device = watcher(learn_reference=500, learn_reference_hours=1.0)
+    assert run(device, columns(data[:3000])) == []
+    status = device.status()[STREAM]["inputs.x0"]
+    assert status["state"] == "learning"
+    assert status["missing"] == "0.2 hours"
+    run(device, columns(data[3000:]), start=3000.0)
+    assert state(device) == "fine"
+    (learned,) = device.references()
+    assert 500 <= learned.n <= 1100  # bounded, though 3600 rows were seen
+    assert (learned.model, learned.source) == ("detector", "sensor-3")
+
+
+def test_a_night_that_was_not_seen_is_not_enough_reference_but_no_alarm() -> None:
+    rng = np.random.default_rng(2)
+    day = np.sin(2 * np.pi * np.arange(6 * 1440) / 1440) + 0.3 * rng.normal(size=6 * 1440)
+    device = watcher(learn_reference=1000, learn_reference_hours=24.0, average_run_length=5000.0)
+    found = run(device, {"inputs.x0": day.tolist()}, step=60.0)
+    assert events(found) == []
+    assert state(device) in ("not_enough_reference", "learning")
+
+
+def test_a_reference_too_short_for_its_autocorrelation_says_what_is_missing() -> None:
+    rng = np.random.default_rng(5)
+    walk = np.zeros(1000)
+    for i in range(1, 1000):
+        walk[i] = 0.98 * walk[i - 1] + rng.normal()
+    device = watcher({"inputs.x0": walk.tolist()})
+    run(device, {"inputs.x0": walk.tolist()})
+    status = device.status()[STREAM]["inputs.x0"]
+    assert status["state"] == "not_enough_reference"
+    assert "worth about" in status["missing"]
+    assert "give about" in status["missing"]
+
+
+def test_rebaseline_forgets_the_alarm_and_learns_the_new_normal() -> None:
+    data = normal(1000 + 6000, 2)
+    data[1500:, 0] += 2
+    device = watcher(columns(data[:1000]))
+    run(device, columns(data[1000:2000]))
+    assert state(device) == "alarm"
+    assert device.rebaseline(source="sensor-3", feature="x0") == 1
+    assert events(run(device, columns(data[2000:]))) == []
+    assert state(device) == "fine"
+    means = {one.name: one.mean for one in device.references() if one.source == "sensor-3"}
+    assert means["inputs.x0"] == pytest.approx(2.0, abs=0.2)
+
+
+def test_a_new_reference_takes_the_place_of_the_old() -> None:
+    data = normal(3000, 1) + 5
+    device = watcher(columns(normal(1000, 1)))
+    run(device, columns(data[:500]))
+    assert state(device) == "alarm"
+    device.set_reference("x0", data[500:1500, 0].tolist())
+    assert events(run(device, columns(data[1500:]))) == []
+    assert state(device) == "fine"
+
+
+def test_acknowledge_marks_an_alarm_as_seen_until_it_is_over() -> None:
+    data = normal(1000 + 4000, 1)
+    data[1500:3000] += 1
+    device = watcher(columns(data[:1000]))
+    run(device, columns(data[1000:2000]))
+    assert device.status()[STREAM]["inputs.x0"]["acknowledged"] is False
+    assert device.acknowledge(OTHER, "inputs.x0") == 0
+    assert device.acknowledge(STREAM, "inputs.x0") == 1
+    assert device.status()[STREAM]["inputs.x0"]["acknowledged"] is True
+    run(device, columns(data[2000:]))
+    assert "acknowledged" not in device.status()[STREAM]["inputs.x0"]
+
+
+# - state -
+
+
+def changing(rows: int = 4000) -> Columns:
+    rng = np.random.default_rng(11)
+    data: Any = rng.normal(size=(rows, 4))
+    data[:, 2] = np.round(data[:, 2])
+    data[1500:2500, 0] += 1
+    data[2000:2300, 1] = 0.5
+    found = columns(data)
+    found["inputs.c"] = [rng.choice(["a", "b", "c"]) for _ in range(rows)]
+    found["inputs.c"][3000:] = ["d"] * (rows - 3000)
+    found["inputs.late"] = [None] * 1010 + rng.normal(size=rows - 1010).tolist()
+    found["inputs.x3"][700:900] = [None] * 200
+    return found
+
+
+def cut(device: Watcher, data: Columns, cuts: list[int]) -> list[Any]:
+    found: list[Any] = []
+    rows = len(data["inputs.c"])
+    edges = [0, *sorted(cuts), rows]
+    for begin, end in pairwise(edges):
+        part = {
+            name: column[begin:end]
+            for name, column in data.items()
+            if any(v is not None for v in column[begin:end])
+        }
+        found += device.update(STREAM, part, [60.0 * i for i in range(begin, end)])
+    return found
+
+
+@settings(
+    max_examples=8,
+    phases=(Phase.explicit, Phase.generate),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.lists(st.integers(0, 4000), max_size=60))
+def test_findings_do_not_depend_on_how_the_rows_are_cut_into_calls(cuts: list[int]) -> None:
+    data = changing()
+    whole = watcher(learn_reference=500, average_run_length=None, false_alarms_per_month=20)
+    expected = cut(whole, data, [])
+    assert {one.type for one in events(expected)} == {"drift", "stuck", "recovery"}
+    parts = watcher(learn_reference=500, average_run_length=None, false_alarms_per_month=20)
+    assert cut(parts, data, cuts) == expected
+    assert parts.state() == whole.state()
+
+
+@settings(
+    max_examples=8,
+    phases=(Phase.explicit, Phase.generate),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.integers(1, 3999))
+def test_a_restart_at_any_row_changes_no_decision(row: int) -> None:
+    data = changing()
+    options: dict[str, Any] = {
+        "learn_reference": 500,
+        "average_run_length": None,
+        "false_alarms_per_month": 20,
+    }
+    whole = watcher(**options)
+    expected = cut(whole, data, [row])
+    first, second = watcher(**options), watcher(**options)
+    times = [60.0 * i for i in range(4000)]
+    found = first.update(STREAM, {name: column[:row] for name, column in data.items()}, times[:row])
+    state = first.state()
+    assert second.restore(state)
+    assert second.state() == state
+    found += second.update(STREAM, {name: column[row:] for name, column in data.items()}, times[row:])
+    assert found == expected
+    assert second.state() == whole.state()
+
+
+def test_a_foreign_or_damaged_state_is_refused_and_the_watcher_goes_on() -> None:
+    device = watcher(columns(normal(1000)))
+    run(device, columns(normal(500, seed=1)))
+    good = device.state()
+    for bad in (b"", b"\x00" * 50, good[:-7], b"[1, 2]"):
+        assert device.restore(bad) is False
+    assert watcher(columns(normal(1000, seed=5))).restore(good) is False  # other references
+    assert watcher(columns(normal(1000)), algorithm="ks_test").restore(good) is False
+    assert watcher(columns(normal(1000))).restore(good) is True
+    assert len(good) / 2 < 8192  # bytes a feature
+
+
+# - ks_test -
+
+
+def test_ks_test_does_what_it_says_with_one_event_an_episode() -> None:
+    data = normal(1000 + 6000, 1)
+    data[3000:5000] += 1
+    settings = Settings(algorithm="ks_test", threshold=0.001, check_frequency=100)
+    device = Watcher(settings, build(columns(data[:1000]), keep_values=True))
+    found = run(device, columns(data[1000:]))
+    assert [one.type for one in events(found)] == ["drift", "recovery"]
+    alarm = events(found)[0]
+    assert alarm.data["row"] == 2099
+    assert alarm.data["method"] == "ks_test"
+    results = [one for one in found if isinstance(one, DriftResult)]
+    assert len(results) == 60  # every window
+    assert all(one.is_drift == (one.p_value is not None and one.p_value < 0.001) for one in results)
+    assert len(device.check()) == 1
+
+
+def test_ks_test_says_that_it_needs_the_raw_values() -> None:
+    settings = Settings(algorithm="ks_test")
+    device = Watcher(
+        settings, build({"inputs.x0": [float(i) for i in range(100)], "inputs.c": ["a", "b"] * 50})
+    )
+    run(device, {"inputs.x0": [1.0] * 200, "inputs.c": ["a"] * 200})
+    assert "raw values" in device.status()[STREAM]["inputs.x0"]["missing"]
+    assert "compares numbers" in device.status()[STREAM]["inputs.c"]["missing"]
+
+
+# - whatever comes in -
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [None] * 3000,
+        [math.nan, math.inf, -math.inf] * 1000,
+        [10**400, 2**60, -(2**60)] * 1000,
+        ["a", 1.0, None, "1.5", True] * 600,
+        [f"id-{i}" for i in range(3000)],
+        [1e308, -1e308, 5e-324] * 1000,
+        [0.0] * 3000,
+        [float(i) for i in range(3000)],
+    ],
+    ids=["missing", "not finite", "huge", "mixed", "ids", "extremes", "constant", "counter"],
+)
+def test_odd_columns_are_taken_without_a_warning_or_an_alarm(column: list[Any]) -> None:
+    device = watcher()
+    found = run(device, {"inputs.x0": column, "inputs.ok": normal(3000, 1)[:, 0].tolist()})
+    assert [one for one in events(found) if one.data["feature"] == "inputs.ok"] == []
+    if column[0] != 0.0 or column[1] == 0.0:  # a counter does leave its reference
+        assert [one for one in events(found) if column[:3] != [0.0, 1.0, 2.0]] == []
+    Watcher.restore(watcher(), device.state())
+
+
+@pytest.mark.parametrize("value", ["text", None, math.inf, 10**400, 1e300, -1e300])
+def test_anything_may_arrive_where_a_number_is_expected(value: Any) -> None:
+    device = watcher(columns(normal(1000, 1)))
+    found = run(device, {"inputs.x0": [value] * 300})
+    assert events(found)[0].type in ("drift", "stuck")
+    assert run(device, {"inputs.x0": [[1], {}, b"x", object()] * 25}) is not None
+
+
+def test_columns_may_vanish_and_appear() -> None:
+    data = normal(1000 + 2000, 2)
+    device = watcher(columns(data[:1000]))
+    run(device, columns(data[1000:2000]))
+    found = run(device, {"inputs.x0": data[2000:, 0].tolist()})
+    assert [(one.data["feature"], one.data["effect_unit"]) for one in events(found)] == [
+        ("inputs.x1", "share missing")
+    ]
+    run(device, {"inputs.x0": data[2000:2100, 0].tolist(), "inputs.new": [1.0] * 100})
+    assert state(device, "inputs.new") == "learning"
+
+
+def test_times_that_are_none_or_jump_are_taken() -> None:
+    device = watcher(columns(normal(1000, 1)), average_run_length=None, false_alarms_per_month=1)
+    times = [math.nan, 0.0, 4e9, 10.0, -5.0, math.inf, 1e300, 20.0] * 50
+    assert events(device.update(STREAM, columns(normal(400, 1, seed=3)), times)) == []
+    shifted = columns(normal(400, 1, seed=4) + 3)
+    assert len(events(device.update(STREAM, shifted, [2e9 + i for i in range(400)]))) == 1
+
+
+def test_features_beyond_the_limit_are_said_once_and_cost_nothing() -> None:
+    device = watcher(maximum_features=5)
+    many: Columns = {f"inputs.f{i}": [0.5 * i] * 100 for i in range(50)}
+    found = events(run(device, many, size=25))
+    assert [one.type for one in found] == ["features_refused"]
+    assert device.features_refused == 45
+    assert len(device.status()[STREAM]) == 5
+
+
+def test_an_empty_call_is_nothing() -> None:
+    device = watcher()
+    assert device.update(STREAM, {}, []) == []
+    assert device.update(STREAM, {"inputs.a": []}, []) == []
+    assert device.status() == {}
+    assert device.check() == []
+
+
+def test_check_answers_at_once_for_every_watched_feature() -> None:
+    data = normal(1000 + 1000, 2)
+    data[1500:, 0] += 1
+    device = watcher(columns(data[:1000]))
+    run(device, columns(data[1000:]))
+    answers = {one.feature: one for one in device.check()}
+    assert answers["inputs.x0"].is_drift is True
+    assert answers["inputs.x0"].effect is not None
+    assert answers["inputs.x0"].effect > 0.3
+    assert answers["inputs.x1"].is_drift is False
