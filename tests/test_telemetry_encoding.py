@@ -17,6 +17,7 @@ from edge_mlops_monitor.clock import ManualClock
 from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.records import Event, Prediction, Record, SystemMetric
 from edge_mlops_monitor.store import Store
+from edge_mlops_monitor.telemetry import encoding
 from edge_mlops_monitor.telemetry.encoding import ObjectKey, encode, lines, parse_key
 
 
@@ -221,6 +222,24 @@ def test_metrics_and_events_keep_their_fields(tmp_path: Path) -> None:
         "Cel",
         {"id": "cpu"},
     )
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, 250), (10_000, 20)])
+def test_the_interpreter_is_never_held_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, most: int
+) -> None:
+    slices = []
+
+    def counted(records: list[Record]) -> bytes:
+        slices.append(len(records))
+        return lines(records)
+
+    monkeypatch.setattr(encoding, "lines", counted)
+    store = stored(tmp_path, predictions(1000, tags={"text": "x" * size}))
+    batch = encode(all_blocks(store), max_bytes=1 << 30)
+    assert batch is not None
+    assert batch.records == sum(slices) == 1000
+    assert max(slices) <= most
 
 
 @pytest.mark.parametrize(("decimals", "share"), [(None, 0.35), (3, 0.20)])
