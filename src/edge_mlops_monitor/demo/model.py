@@ -36,7 +36,9 @@ class FlowModel:
             rng.normal(size=(HIDDEN, 1)) / np.sqrt(HIDDEN),
             np.zeros(1),
         ]
-        self._train((inputs - self.centre) / self.scale, (target - self.target_centre) / self.target_scale, rng)
+        self._train(
+            (inputs - self.centre) / self.scale, (target - self.target_centre) / self.target_scale, rng
+        )
 
     def predict(self, inputs: Floats) -> Floats:
         """The estimated flow of rows (rows, sensors), or of one row."""

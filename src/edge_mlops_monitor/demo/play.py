@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from array import array
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 
 from edge_mlops_monitor import EdgeMonitor
 from edge_mlops_monitor.demo.network import SimulatedNetwork
 from edge_mlops_monitor.demo.pump import FLOW, as_matrix_row
-from edge_mlops_monitor.demo.scene import UPLOADS, Scene
+from edge_mlops_monitor.demo.scene import RECORDED, UPLOADS, Scene, write_rows
 from edge_mlops_monitor.demo.script import Act
 from edge_mlops_monitor.records import Event
 from edge_mlops_monitor.worker import Worker
@@ -43,21 +43,22 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
         return self.stored - self.uploaded
 
 
-class Played(msgspec.Struct, kw_only=True):
-    """What happened, as the device's program saw it. Times of calls in seconds."""
+class Played:
+    """What happened, as the device's program saw it. Times of calls are in seconds."""
 
-    began: float = 0.0
-    seconds: float = 0.0
-    rows: int = 0
-    acts: dict[str, float] = msgspec.field(default_factory=dict)  # name of the act -> Unix seconds
-    heard: list[tuple[float, Event]] = msgspec.field(default_factory=list)
-    looks: list[Look] = msgspec.field(default_factory=list)
-    times: array[float] = msgspec.field(default_factory=lambda: array("d"))
-    answers: array[float] = msgspec.field(default_factory=lambda: array("d"))
-    calls: array[float] = msgspec.field(default_factory=lambda: array("d"))
-    floors: array[float] = msgspec.field(default_factory=lambda: array("d"))
-    events: list[Event] = msgspec.field(default_factory=list)
-    status: dict[str, Any] = msgspec.field(default_factory=dict)
+    def __init__(self, rows: int) -> None:
+        self.began = 0.0  # Unix seconds
+        self.seconds = 0.0
+        self.rows = 0  # answered so far
+        self.times = np.zeros(rows)
+        self.answers = np.zeros(rows)
+        self.calls: list[float] = []
+        self.floors: list[float] = []
+        self.acts: dict[str, float] = {}  # name of the act -> Unix seconds
+        self.heard: list[tuple[float, Event]] = []
+        self.looks: list[Look] = []
+        self.events: list[Event] = []
+        self.status: dict[str, Any] = {}
 
 
 class Screen(Protocol):
@@ -75,7 +76,7 @@ class Screen(Protocol):
 
 def play(scene: Scene, screen: Screen) -> Played:
     """Run the whole script; with what was stored and uploaded by its end."""
-    played = Played()
+    played = Played(scene.script.rows)
     network = SimulatedNetwork(scene.folder / UPLOADS)
     monitor = EdgeMonitor(config=scene.config)
 
@@ -100,6 +101,7 @@ def play(scene: Scene, screen: Screen) -> Played:
         look(0.0)
         played.status = monitor.get_status()
         played.events = sorted(monitor.events(), key=lambda event: event.seq)
+    _write_recording(scene, played)
     return played
 
 
@@ -121,8 +123,8 @@ def _answer_all(
             _do(act, network)
             played.acts[act.name] = time.time()
             screen.act(played, act)
-        played.times.append(time.time())
-        played.answers.append(answer(scene.live.row(row), played, row))
+        played.times[row] = time.time()
+        played.answers[row] = answer(scene.live.row(row), played, row)
         played.rows = row + 1
     played.seconds = perf_counter() - began
 
@@ -135,8 +137,8 @@ def _do(act: Act, network: SimulatedNetwork) -> None:
 class _Timed:
     """The watched model, with what the monitor's share of each call takes.
 
-    The floor is the least that recording can cost: encoding inputs and outputs, and keeping the bytes. It
-    is measured in turns before and after the call, so that neither always finds the caches warm.
+    The floor is the least that recording can cost: encoding inputs and outputs, and keeping the bytes. Of
+    two rows one measures the floor and one the call, so that both find the caches as the wait has left them.
     """
 
     def __init__(self, scene: Scene, monitor: EdgeMonitor) -> None:
@@ -154,15 +156,15 @@ class _Timed:
         return answer
 
     def __call__(self, reading: dict[str, float], played: Played, row: int) -> float:
-        before = row % 2 == 0 and row > 0
-        if before:
+        for_floor = row % 2 == 1
+        if for_floor:
             played.floors.append(self._floor())
         began = perf_counter()
         answer = self.predict(reading)
-        played.calls.append(perf_counter() - began - self.own)
+        ended = perf_counter()
+        if not for_floor:
+            played.calls.append(ended - began - self.own)
         self.last = (reading, answer)
-        if not before:
-            played.floors.append(self._floor())
         return answer[FLOW]
 
     def _floor(self) -> float:
@@ -177,6 +179,11 @@ def _finish(monitor: EdgeMonitor, played: Played) -> None:
     monitor.check_drift()
     monitor.stop_system_monitoring()
     monitor.upload_now(UPLOAD_SECONDS)
+
+
+def _write_recording(scene: Scene, played: Played) -> None:
+    """What a data logger beside the pump would have written; `replay` can read it."""
+    write_rows(scene.folder / RECORDED, {"ts": played.times, **scene.live.sensors, FLOW: played.answers})
 
 
 def _look(monitor: EdgeMonitor, played: Played, network: SimulatedNetwork) -> Look:

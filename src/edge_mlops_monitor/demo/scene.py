@@ -42,7 +42,7 @@ SETTINGS: dict[str, Any] = {
 
 
 class Scene:
-    """Everything is in `folder`; `live` is what the sensors will read, `healthy` what they read in training."""
+    """`live` is what the sensors will read, `healthy` the mean and sd of each feature in training."""
 
     def __init__(self, folder: Path, script: Script) -> None:
         self.folder = folder

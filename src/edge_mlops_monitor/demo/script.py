@@ -25,9 +25,9 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
         """What is done, in order."""
         return [
             Act(self.sticks, "sticks", f"{STUCK_SENSOR} sticks"),
-            Act(self.moves, "moves", f"{STUCK_SENSOR} moves again"),
+            Act(self.moves, "moves", f"{STUCK_SENSOR} moves"),
             Act(self.network_gone, "network_gone", "network is gone"),
-            Act(self.shifts, "shifts", f"{SHIFTED_SENSOR} reads {SHIFT:g} sd too much"),
+            Act(self.shifts, "shifts", f"{SHIFTED_SENSOR} {SHIFT:+g} sd"),
             Act(self.network_back, "network_back", "network is back"),
         ]
 
