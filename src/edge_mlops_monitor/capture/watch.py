@@ -7,8 +7,8 @@ counted and stays here.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -77,7 +77,7 @@ class Watch:
         call.prediction_id = self._log(call.inputs, call.outputs, latency, error)
 
     def _close(self) -> Call | None:
-        """The innermost open call of this watch; None where the block is left in another task than entered."""
+        """The innermost open call of this watch; None where it was entered in another task."""
         calls = _open_calls.get()
         call = next((call for call in reversed(calls) if call._watch is self), None)
         _open_calls.set(tuple(other for other in calls if other is not call))
