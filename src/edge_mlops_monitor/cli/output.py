@@ -88,10 +88,10 @@ def utc(ts: float) -> str:
     """A point in time of recorded data, which is in UTC where it does not say otherwise.
 
     >>> utc(90.0)
-    '1970-01-01 00:01 UTC'
+    '1970-01-01T00:01:30Z'
     """
     try:
-        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(ts))
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ts))
     except (OverflowError, OSError, ValueError):
         return "at an impossible time"
 

@@ -92,11 +92,10 @@ def _settings(config: Config, run_length: float | None, per_month: float | None)
 def _told(found: Replay) -> str:
     head = [("replayed", _extent(found)), ("budget", _budget(found.budget))]
     head.append(("alarms", number(len(found.alarms)) if found.alarms else "none"))
-    if found.recoveries:
-        head.append(("recovered", number(len(found.recoveries))))
     parts = [rows(head)]
-    if found.alarms:
-        parts.append(rows([_when(alarm, found) for alarm in found.alarms]))
+    reported = sorted([*found.alarms, *found.recoveries], key=lambda finding: int(finding["index"]))
+    if reported:
+        parts.append(rows([_when(finding, found) for finding in reported]))
     for words, names in (
         ("Not enough reference, so nothing was decided about", found.not_enough_reference),
         ("Still learning at the end", found.learning),
