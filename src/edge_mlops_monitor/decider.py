@@ -7,9 +7,9 @@ again, so that a restart changes no decision.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -226,4 +226,5 @@ def write_findings(tx: Transaction, findings: Iterable[Finding]) -> None:
 
 
 def _digest(settings: Settings, references: list[Any]) -> str:
-    return hashlib.sha256(msgspec.msgpack.encode((settings, references), order="deterministic")).hexdigest()
+    # Tells settings apart, not enemies: hashlib would bring OpenSSL, 3.4 MB.
+    return f"{zlib.crc32(msgspec.msgpack.encode((settings, references), order='deterministic')):08x}"

@@ -7,7 +7,9 @@ Third parties register through the entry-point group of the registry.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from edge_mlops_monitor.errors import MissingExtraError, UnknownNameError
@@ -73,8 +75,14 @@ class Registry(Mapping[str, Any]):
     def _entry_points(self) -> dict[str, str]:
         if self._third_parties is None:
             self._third_parties = {}
-            if self.group:
+            if self.group and _offered(self.group):
                 from importlib.metadata import entry_points
 
                 self._third_parties = {entry.name: entry.value for entry in entry_points(group=self.group)}
         return self._third_parties
+
+
+def _offered(group: str) -> bool:
+    """Whether any installed distribution names the group; importlib.metadata would take 3 MB to say no."""
+    lists = (file for folder in sys.path for file in Path(folder).glob("*.dist-info/entry_points.txt"))
+    return any(f"[{group}]" in file.read_text(encoding="utf-8", errors="replace") for file in lists)

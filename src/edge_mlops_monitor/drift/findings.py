@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from datetime import datetime, timezone
 from typing import Any
@@ -49,9 +48,10 @@ class Where(msgspec.Struct, frozen=True):
         return dict(zip(("model", "model_version", "source"), self.stream, strict=True))
 
 
-def change_of(reference: FeatureReference, shares: Floats, null: Floats, moments: Floats) -> Change:
+def change_of(
+    reference: FeatureReference, shares: Floats, null: Floats, moments: Floats, rows: int
+) -> Change:
     """The change from shares of cells `null` to `shares`, with the moments of the standardised values."""
-    rows = round(float(moments[0]))
     missing, before_missing = float(shares[-1]), float(null[-1])
     moved = np.abs(shares - null)
     if moved[-1] > 0.5 * moved.sum() / 2 and moved[-1] > 0.02:
@@ -64,7 +64,7 @@ def change_of(reference: FeatureReference, shares: Floats, null: Floats, moments
             after={"missing": missing},
             rows=rows,
         )
-    if reference.numeric and rows > 0:
+    if reference.numeric and moments[0] >= 1:
         return _numeric(reference, moved, moments, rows)
     return _category(reference, shares, null, moved, rows)
 
@@ -76,7 +76,9 @@ def _numeric(reference: FeatureReference, moved: Floats, moments: Floats, rows: 
     usual = (reference.sd or 0.0) / scale
     before = {"mean": reference.mean, "sd": reference.sd}
     after = {"mean": centre + shift * scale, "sd": sd * scale}
-    robust = reference.spread != reference.sd
+    robust = reference.robust
+    if robust:  # outliers rule the standard deviation, which then tells nothing
+        del before["sd"], after["sd"]
     unit = "reference IQR/1.349" if robust else "reference sd"
     ratio = sd / usual if usual > 0 else 1.0
     wider = 0.0 if ratio <= 0 or robust or rows < 10 else math.log(ratio)
@@ -129,6 +131,8 @@ def clock(ts: float, row: int) -> str:
 
 def event_id(type: str, where: Where) -> str:
     """The same finding has the same id, however often it is computed."""
+    import hashlib  # brings OpenSSL, 3.4 MB: not before there is a finding
+
     text = repr((type, where.stream, where.feature, where.row, where.ts))
     return f"{type}-{hashlib.blake2s(text.encode(), digest_size=8).hexdigest()}"
 

@@ -6,8 +6,8 @@ does not depend on how the rows are cut into calls.
 
 from __future__ import annotations
 
-import hashlib
 import math
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -53,7 +53,7 @@ class Watcher:
         self.settings = settings
         given = list(references or ())
         self._references = References(given)
-        self._fingerprint = hashlib.blake2s((settings.algorithm + dump(given)).encode()).hexdigest()
+        self._fingerprint = f"{zlib.crc32((settings.algorithm + dump(given)).encode()):08x}"
         self._streams: dict[Stream, Watch] = {}
         self._newest = -math.inf
         self._refused: set[tuple[Stream, str]] = set()
