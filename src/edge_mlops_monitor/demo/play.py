@@ -20,7 +20,6 @@ from edge_mlops_monitor.records import Event
 from edge_mlops_monitor.worker import Worker
 
 MODEL, VERSION = "flow", "1"
-LOOK_SECONDS = 0.5  # between two looks at the monitor's state
 UPLOAD_SECONDS = 30.0  # for what is left at the end
 BUSY_ROWS = 20  # behind by more than that, the loop gives the other threads a moment
 
@@ -89,7 +88,7 @@ def play(scene: Scene, screen: Screen) -> Played:
         screen.look(played, played.looks[-1])
 
     monitor.on_event(hear, "info")
-    watcher = Worker("demo", look, LOOK_SECONDS)
+    watcher = Worker("demo", look, scene.script.pace / 2)
     with monitor:
         watcher.start()
         try:
@@ -183,7 +182,7 @@ def _finish(monitor: EdgeMonitor, played: Played) -> None:
 
 def _write_recording(scene: Scene, played: Played) -> None:
     """What a data logger beside the pump would have written; `replay` can read it."""
-    write_rows(scene.folder / RECORDED, {"ts": played.times, **scene.live.sensors, FLOW: played.answers})
+    write_rows(scene.folder / RECORDED, {"ts": played.times, **scene.live.sensors})
 
 
 def _look(monitor: EdgeMonitor, played: Played, network: SimulatedNetwork) -> Look:

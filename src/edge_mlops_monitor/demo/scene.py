@@ -27,18 +27,22 @@ HEAD = """\
 # Written by `edge-mlops-monitor demo`. What it decides by is the default: one false alarm a month.
 # Intervals are short, so that a demo of less than a minute shows what otherwise takes minutes.
 """
-SETTINGS: dict[str, Any] = {
-    "device_id": "demo-pump",
-    "system": {"sampling_interval_seconds": 1},
-    "model_logging": {"flush_interval_seconds": 0.5},
-    "drift_detection": {"reference_data_path": REFERENCE},
-    "telemetry": {
-        "upload_interval_seconds": 1,
-        "retry_base_delay_seconds": 0.25,
-        "retry_max_delay_seconds": 1,
-    },
-    "storage": {"type": "file", "path": UPLOADS, "sqlite_path": DATABASE},
-}
+
+
+def settings(pace: float) -> dict[str, Any]:
+    """The config of the demo; `pace` is the seconds between two uploads."""
+    return {
+        "device_id": "demo-pump",
+        "system": {"sampling_interval_seconds": 1},
+        "model_logging": {"flush_interval_seconds": pace / 2},
+        "drift_detection": {"reference_data_path": REFERENCE},
+        "telemetry": {
+            "upload_interval_seconds": pace,
+            "retry_base_delay_seconds": pace / 4,
+            "retry_max_delay_seconds": pace,
+        },
+        "storage": {"type": "file", "path": UPLOADS, "sqlite_path": DATABASE},
+    }
 
 
 class Scene:
@@ -57,9 +61,10 @@ class Scene:
         self.live = self._live()
         (folder / REFERENCE).write_text(reference.dump(references), encoding="utf-8")
         write_rows(folder / TRAINING, {**training.sensors, FLOW: answers})
-        lines = [f"{name}: {msgspec.json.encode(value).decode()}\n" for name, value in SETTINGS.items()]
+        given = settings(script.pace)
+        lines = [f"{name}: {msgspec.json.encode(value).decode()}\n" for name, value in given.items()]
         (folder / CONFIG).write_text(HEAD + "".join(lines), encoding="utf-8")
-        self.config = Config.from_dict(SETTINGS, path=folder / CONFIG)
+        self.config = Config.from_dict(given, path=folder / CONFIG)
 
     def _live(self) -> Recording:
         live = Recording(self.script.rows, SEED + 2)

@@ -21,6 +21,11 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     shifts: int
     network_back: int
 
+    @property
+    def pace(self) -> float:
+        """Seconds between two uploads: many within the outage, however short the demo."""
+        return min(1.0, self.rows / self.rate / 20)
+
     def acts(self) -> list[Act]:
         """What is done, in order."""
         return [

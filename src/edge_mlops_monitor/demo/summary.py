@@ -18,7 +18,7 @@ from edge_mlops_monitor.cli.output import megabytes, number
 from edge_mlops_monitor.demo.chart import Chart, names
 from edge_mlops_monitor.demo.play import Played
 from edge_mlops_monitor.demo.pump import FLOW
-from edge_mlops_monitor.demo.scene import CONFIG, RECORDED, REFERENCE, Scene
+from edge_mlops_monitor.demo.scene import CONFIG, RECORDED, Scene
 
 PROGRAM = "edge-mlops-monitor"
 NAME_COLUMNS = 16
@@ -90,7 +90,7 @@ def _comments(story: dict[str, Any]) -> list[Text]:
     note = Text(f"  (the budget is {budget:g} a month for the whole device)", "dim")
     return [
         Text("false alarms: ").append_text(count).append_text(note),
-        Text(f"the shift mattered: the model was wrong by {right} before, by {wrong} after"),
+        Text(f"the shift matters: the model is wrong by {wrong} since, by {right} before"),
     ]
 
 
@@ -194,11 +194,11 @@ def verdict(story: dict[str, Any]) -> Text:
 def next_commands(folder: Path) -> list[str]:
     """Commands that work on what the demo left behind."""
     program = _program()
-    config, recorded, reference = (shlex.quote(str(folder / name)) for name in (CONFIG, RECORDED, REFERENCE))
+    config, recorded = (shlex.quote(str(folder / name)) for name in (CONFIG, RECORDED))
     return [
         f"{program} status --config {config}",
         f"{program} export --kind events --config {config}",
-        f"{program} replay {recorded} --reference {reference} --timestamp ts --outputs {FLOW}",
+        f"{program} replay {recorded} --timestamp ts --config {config}",
     ]
 
 
