@@ -171,7 +171,8 @@ def test_a_category_names_the_one_that_changed_most() -> None:
     (alarm,) = events(run(watcher({"inputs.x0": before}), {"inputs.x0": after}))
     assert 500 <= alarm.data["row"] < 600
     assert alarm.data["effect_unit"] == "total variation"
-    assert "unseen 0% -> " in alarm.message or "'a' 60% -> " in alarm.message
+    assert "(unseen 1% -> 40%)" in alarm.message
+    assert alarm.data["sample_size"] == 25
 
 
 def test_recovery_is_one_event_and_a_second_episode_another_alarm() -> None:
@@ -200,11 +201,11 @@ def test_a_lasting_change_is_reported_once_however_long_it_lasts() -> None:
 
 
 def test_trifles_below_the_minimum_effect_are_not_reported() -> None:
-    data = normal(5000 + 60_000, 1)
-    data[5000:] += 0.06
+    data = normal(20_000 + 20_000, 1)
+    data[20_000:] += 0.1
     found = [
-        events(run(watcher(columns(data[:5000]), minimum_effect=effect), columns(data[5000:]), size=5000))
-        for effect in (0.0, 0.2)
+        events(run(watcher(columns(data[:20_000]), minimum_effect=effect), columns(data[20_000:])))
+        for effect in (0.0, 0.25)
     ]
     assert [len(one) for one in found] == [1, 0]
 

@@ -2,9 +2,10 @@
 
 For a stationary series it is `tau = 1 + 2 * sum of the autocorrelations`, estimated from each bin's
 indicator, and for numbers from the scores of location and scale, by Geyer's initial monotone positive
-sequence (Practical Markov Chain Monte Carlo, Statistical Science 7, 1992). The largest of these is taken, at an upper confidence limit after
-Sokal's variance of the estimate (Monte Carlo Methods in Statistical Mechanics, 1997), since a
-reference that is short for its own autocorrelation tends to underestimate it.
+sequence (Practical Markov Chain Monte Carlo, Statistical Science 7, 1992). The largest of these is
+taken, at an upper confidence limit after Sokal's variance of the estimate (Monte Carlo Methods in
+Statistical Mechanics, 1997), since a reference that is short for its own autocorrelation tends to
+underestimate it.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def label(value: Any) -> str | None:
     ('3', 'a', '0.5', None)
     """
     if isinstance(value, str):
-        return value
+        return str(value)
     if value is None:
         return None
     try:

@@ -43,7 +43,7 @@ class Spending:
         [0.01, 0.01]
         """
         if self._run_length is not None:
-            return np.full(len(ts), 1 / self._run_length), newest
+            return np.full(len(ts), 1 / self._run_length), float(ts[-1])
         gaps, newest = _gaps(ts, newest)
         return gaps / self._seconds, newest
 

@@ -68,7 +68,7 @@ def save(
         references=references.all(),
         streams=[_save_stream(watch) for watch in streams.values()],
     )
-    return msgspec.msgpack.encode(state)
+    return msgspec.msgpack.encode(state, enc_hook=_plain)
 
 
 def restore(
@@ -121,6 +121,11 @@ def _restore_stream(saved: _Stream, settings: Settings, references: References) 
             arrays[name] = _unpacked(packed[name], array)
     watch.judge.resume()
     return watch
+
+
+def _plain(value: Any) -> Any:
+    """What came in where a number or text was expected."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def _packed(array: NDArray[Any]) -> _Array:

@@ -37,6 +37,7 @@ RECENT_ROWS = 400  # that the recent mean is about
 AFTER_ROWS = 2000.0  # most rows that the picture of the time after a change is made of
 RESTART = 0.7  # a bet's change would have begun anew while its log M is less than this above log w
 RING = 64  # blocks that are kept to tell what came since a change
+LEAST_BACK, MOST_BACK = 100.0, 1000.0  # rows that must look like the reference before an alarm is over
 RETRY_ROWS = 1000  # until a feature held back by the minimum effect is looked at again
 
 FINE, WARNED, ALARMED = 0, 1, 2
@@ -54,10 +55,17 @@ STATE = {
     "recent": "3f",  # the same of the last few hundred rows, forgetting
     "after": "c",  # of features in alarm: counts since the change
     "log_r": "f",  # of features in alarm: log of the evidence that the reference holds again
+    "back_row": "f",  # row from which on the reference would hold again
     "level": "f",  # FINE, WARNED or ALARMED
     "retry_row": "f",  # before this row a feature held back is not looked at again
 }
-KINDS = {"since_row": np.int64, "level": np.int64, "retry_row": np.int64, "counts": np.uint8}
+KINDS = {
+    "since_row": np.int64,
+    "back_row": np.int64,
+    "level": np.int64,
+    "retry_row": np.int64,
+    "counts": np.uint8,
+}
 
 
 def log_rising(start: Floats, by: Floats) -> Floats:
@@ -159,7 +167,9 @@ class Evidence:
         state["log_m"] = np.minimum(np.logaddexp(state["log_m"], gate) + path.ratios[t], CEILING)
         self.log_total = np.logaddexp.reduce(state["log_m"], axis=0)
         if path.back is not None:
-            state["log_r"] = np.logaddexp(state["log_r"], log_w + path.gate_back) + path.back[t]
+            gate = log_w + path.gate_back
+            np.copyto(state["back_row"], row, where=state["log_r"] <= gate + RESTART)
+            state["log_r"] = np.minimum(np.logaddexp(state["log_r"], gate) + path.back[t], CEILING)
 
     def keep(self, features: Sequence[int], references: Sequence[FeatureReference] = ()) -> Evidence:
         """The evidence on some of the features, and on new ones."""
@@ -201,8 +211,26 @@ class Evidence:
 
     def window(self, feature: int, last_row: int) -> tuple[Floats, Floats]:
         """Counts and moments since the change, of the last blocks at most, up to row `last_row`."""
+        return self._rows_from(feature, self.since(feature)[0], last_row)
+
+    def is_back(self, feature: int, last_row: int, size: float) -> bool | None:
+        """Whether the rows since the reference seemed to hold again fit it by themselves.
+
+        An alarm's first picture of a change is often too large, and next to it a smaller change
+        looks like none; the likelihood-ratio statistic G does not depend on that picture. None while
+        there are too few rows to tell a change of `size` (Cohen's w) from none.
+        """
+        counts, _ = self._rows_from(feature, int(self.state["back_row"][feature]), last_row)
+        if counts.sum() < min(max(LEAST_BACK, 25 / max(size, 1e-3) ** 2), MOST_BACK / self.tau[feature]):
+            return None
+        expected, seen = self.null(feature) * counts.sum(), counts > 0
+        g = float((counts[seen] * np.log(counts[seen] / expected[seen])).sum())
+        freedom = (len(counts) - 1) / 2
+        return g <= freedom + math.sqrt(freedom)
+
+    def _rows_from(self, feature: int, row: int, last_row: int) -> tuple[Floats, Floats]:
         last = last_row // self.block_rows
-        first = max(self.since(feature)[0] // self.block_rows, last - RING + 1, 0)
+        first = max(row // self.block_rows, last - RING + 1, 0)
         places = np.arange(min(first, last), last + 1) % RING
         counts = self.state["counts"][places, self.cells_of(feature)].sum(axis=0, dtype=np.float64)
         return counts / self.tau[feature], self.state["moments"][places, :, feature].sum(axis=0)

@@ -22,7 +22,7 @@ from edge_mlops_monitor.drift.evidence import (
     Evidence,
 )
 from edge_mlops_monitor.drift.findings import Change, Where, change_of, scale_of
-from edge_mlops_monitor.drift.reference import FeatureReference, Stream
+from edge_mlops_monitor.drift.reference import WINSORISED, FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.records import DriftResult, Event
 
@@ -67,6 +67,8 @@ class EvidenceJudge:
     def _scale(self) -> None:
         self._centre = np.array([reference.mean or 0.0 for reference in self.references])
         self._unit = np.array([scale_of(reference) for reference in self.references])
+        largest = [WINSORISED if reference.robust else LARGEST for reference in self.references]
+        self._largest = np.array(largest)
 
     def take(self, batch: Batch, features: int) -> Found:
         """Take in blocks of rows, with the budget split over so many `features`."""
@@ -104,7 +106,7 @@ class EvidenceJudge:
         with np.errstate(over="ignore"):
             scores = (batch.values - self._centre) / self._unit
         counted = ~np.isnan(scores) & (batch.codes != WITHHELD)
-        scores = np.where(counted, np.minimum(np.maximum(scores, -LARGEST), LARGEST), 0.0)
+        scores = np.where(counted, np.minimum(np.maximum(scores, -self._largest), self._largest), 0.0)
         whole = np.stack((counted, scores, scores * scores))
         whole = whole.reshape(3, batch.blocks, batch.rows, len(self.names))
         return np.ascontiguousarray(whole.sum(axis=2).transpose(1, 0, 2))
@@ -112,8 +114,12 @@ class EvidenceJudge:
     def _where(self, feature: int, batch: Batch, block: int) -> Where:
         return Where(self.stream, self.names[feature], batch.last_row(block), batch.last_ts(block))
 
-    def _change(self, feature: int, shares: Floats, moments: Floats) -> Change:
-        return change_of(self.references[feature], shares, self.evidence.null(feature), moments)
+    def _change(self, feature: int, counts: Floats, moments: Floats) -> Change:
+        null = self.evidence.null(feature)
+        if counts.sum() <= 0:
+            return change_of(self.references[feature], null, null, moments, 0)
+        rows = round(float(counts.sum() * self.evidence.tau[feature]))
+        return change_of(self.references[feature], counts / counts.sum(), null, moments, rows)
 
     def _since_change(self, feature: int, last_row: int) -> tuple[Change, float]:
         """The change in the window since it began, and its size in Cohen's w, corrected for chance."""
@@ -121,7 +127,7 @@ class EvidenceJudge:
         total = max(float(window.sum()), 1e-9)
         null = self.evidence.null(feature)
         squared = float(((window / total - null) ** 2 / null).sum()) - (len(null) - 1) / total
-        change = self._change(feature, window / total, moments)
+        change = self._change(feature, window, moments)
         return change, math.sqrt(max(squared, 0.0))
 
     def _rise(self, feature: int, batch: Batch, block: int) -> Found:
@@ -135,7 +141,12 @@ class EvidenceJudge:
         where = self._where(feature, batch, block)
         since_row, since_ts = self.evidence.since(feature)
         event = findings.alarm(where, METHOD, change, since_ts, since_row)
-        self.alarms[where.feature] = {"event": event.id, "since": since_ts, "effect": change.effect}
+        self.alarms[where.feature] = {
+            "event": event.id,
+            "since": since_ts,
+            "effect": change.effect,
+            "size": size,
+        }
         result = self._result(feature, where, change, ALARMED)
         self.evidence.alarm(feature, where.row)
         return [(block, result), (block, event)]
@@ -147,8 +158,14 @@ class EvidenceJudge:
 
     def _recover(self, feature: int, batch: Batch, block: int) -> Found:
         where = self._where(feature, batch, block)
+        opened = self.alarms[where.feature]
+        is_back = self.evidence.is_back(feature, where.row, opened["size"])
+        if is_back is False:
+            self.evidence.state["log_r"][feature] = -math.inf
+        if not is_back:
+            return []
         self.evidence.recover(feature)
-        opened = self.alarms.pop(where.feature, {"since": where.ts})
+        del self.alarms[where.feature]
         event = findings.recovery(where, "drift", "is back at its reference", opened["since"])
         return [(block, self._result(feature, where, self.recent(feature), FINE)), (block, event)]
 
@@ -158,7 +175,7 @@ class EvidenceJudge:
         memory = state["memory"][RECENT_MEMORY, self.evidence.cells_of(feature)]
         if memory.sum() <= 0:
             return None
-        return self._change(feature, memory / memory.sum(), state["recent"][:, feature])
+        return self._change(feature, memory, state["recent"][:, feature])
 
     def _result(self, feature: int, where: Where, change: Change | None, level: int) -> DriftResult:
         total = float(self.evidence.log_total[feature])

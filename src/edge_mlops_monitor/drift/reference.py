@@ -34,7 +34,9 @@ VERSION = 1
 MAX_BYTES = 256 << 20  # of a reference file
 MAX_FEATURES = 2000
 MAX_CELLS = 64
+WINSORISED = 8.0  # spreads from the middle at which values are cut where outliers rule
 LEAST_EFFECTIVE_ROWS = 50  # independent rows below which nothing is decided
+SIDES = ("inputs.", "outputs.")
 QUANTILES = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 
 Column = Sequence[Any] | NDArray[Any]
@@ -70,6 +72,11 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     def numeric(self) -> bool:
         """Whether the feature is a number (else a category)."""
         return isinstance(self.bins, NumericBins)
+
+    @property
+    def robust(self) -> bool:
+        """Whether outliers rule the standard deviation; `mean` is winsorised then."""
+        return self.numeric and self.spread != self.sd
 
     @property
     def lacks(self) -> str:
@@ -156,8 +163,11 @@ def _moments(finite: NDArray[np.float64]) -> tuple[float, float, float]:
     mean, sd = float(scaled.mean()), float(scaled.std())
     low, high = np.quantile(scaled, (0.25, 0.75))
     robust = float(high - low) / 1.349
-    spread = sd if robust == 0 or sd <= 3 * robust else robust
-    return mean * scale, sd * scale, spread * scale
+    if robust == 0 or sd <= 3 * robust:
+        return mean * scale, sd * scale, sd * scale
+    middle = float(np.median(scaled))
+    mean = middle + robust * float(np.clip((scaled - middle) / robust, -WINSORISED, WINSORISED).mean())
+    return mean * scale, sd * scale, robust * scale
 
 
 def _category(name: str, column: Column, segment: int, stream: dict[str, Any]) -> FeatureReference:
@@ -340,8 +350,12 @@ class References:
 
     def add(self, feature: FeatureReference) -> None:
         """Add a reference, in place of one for the same stream and feature."""
-        others = self._by_name.setdefault(feature.name, [])
-        others[:] = [other for other in others if _stream_of(other) != _stream_of(feature)] + [feature]
+        bare = feature.name.partition(".")[2] if feature.name.startswith(SIDES) else feature.name
+        replaced = [feature.name] if bare != feature.name else [bare, *(side + bare for side in SIDES)]
+        for name in replaced:
+            others = self._by_name.get(name, [])
+            others[:] = [other for other in others if _stream_of(other) != _stream_of(feature)]
+        self._by_name.setdefault(feature.name, []).append(feature)
 
     def remove(self, stream: Stream, name: str) -> None:
         """Forget whatever `find` would find."""
@@ -360,11 +374,9 @@ class References:
         keys = [name]
         if side == "outputs" or f"outputs.{bare}" not in set(names):
             keys.append(bare)
-        for key in keys:
-            fitting = [feature for feature in self._by_name.get(key, []) if _fits(feature, stream)]
-            if fitting:
-                return max(fitting, key=lambda feature: sum(part is not None for part in _stream_of(feature)))
-        return None
+        found = [feature for key in keys for feature in self._by_name.get(key, []) if _fits(feature, stream)]
+        specific = [sum(part is not None for part in _stream_of(feature)) for feature in found]
+        return found[specific.index(max(specific))] if found else None
 
 
 def _stream_of(feature: FeatureReference) -> Stream:
