@@ -294,3 +294,43 @@ def test_a_request_that_fails_is_answered_and_recorded_as_failed(tmp_path: Path)
         done = subprocess.run(command, env=running.settings, capture_output=True, text=True, timeout=60)
     [prediction] = [json.loads(line) for line in done.stdout.splitlines()]
     assert (prediction["inputs"], prediction["error"]) == ({"alcohol": 13}, "KeyError")
+
+
+def test_a_fault_inside_the_monitor_does_not_keep_a_service_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from edge_mlops_monitor import EdgeMonitor
+    from edge_mlops_monitor.decider import Decider
+
+    def break_down(*arguments: object, **more: object) -> None:
+        raise TypeError("a mistake of ours")
+
+    monkeypatch.setattr(Decider, "step", break_down)
+    with EdgeMonitor(config={"storage": {"sqlite_path": str(tmp_path / "m.db")}}) as monitor:
+        poll(lambda: monitor.get_status()["last_error"], "the decider said nothing")
+        monitor.log_prediction({"a": 1}, 2, prediction_id="p-1")
+    assert [prediction.id for prediction in monitor.predictions()] == ["p-1"]
+    assert "TypeError: a mistake of ours" in caplog.text
+
+
+def test_requests_that_wait_at_the_same_time_share_one_watch(tmp_path: Path) -> None:
+    from edge_mlops_monitor import EdgeMonitor
+
+    monitor = EdgeMonitor(config={"storage": {"sqlite_path": str(tmp_path / "m.db")}})
+    watch = monitor.watch(model="wine")
+
+    async def request(number: int, turns: int) -> tuple[str | None, int]:
+        async with watch as call:
+            call.inputs = {"number": number}
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            call.outputs = {"answer": number}
+        return call.prediction_id, number
+
+    async def all_at_once() -> list[tuple[str | None, int]]:
+        return await asyncio.gather(*[request(number, turns) for number, turns in enumerate([5, 1, 4, 2, 3])])
+
+    answered = asyncio.run(all_at_once())
+    assert monitor.flush()
+    recorded = {(p.id, p.inputs["number"]) for p in monitor.predictions() if p.outputs == {"answer": p.inputs["number"]}}
+    assert recorded == set(answered)
