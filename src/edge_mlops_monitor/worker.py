@@ -50,9 +50,9 @@ class Worker:
         if self._pid != os.getpid():  # in a forked child the parent's primitives may be held for ever
             self._lock, self._wake = threading.Lock(), threading.Event()
         with self._lock:
+            self._stopping = False  # one that was about to end, but hangs in its step, goes on instead
             if self.running:
                 return
-            self._stopping = False
             self._wake.clear()
             self._pid = os.getpid()
             self._thread = threading.Thread(target=self._run, name=f"edge-monitor-{self.name}", daemon=True)
@@ -90,10 +90,16 @@ class Worker:
 
     def _run(self) -> None:
         due = self.clock.monotonic()
-        while not self._stopping:
+        while not self._ended():
             now = self.clock.monotonic()
             if now >= due or self._wake.is_set():
                 self._wake.clear()
                 delay = self.run_once(now)
                 due = self.clock.monotonic() + (self.interval if delay is None else delay)
             self._wake.wait(max(0.0, min(due - self.clock.monotonic(), 3600.0)))
+
+    def _ended(self) -> bool:
+        with self._lock:
+            if self._stopping:
+                self._thread = None
+            return self._stopping
