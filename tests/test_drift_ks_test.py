@@ -55,7 +55,9 @@ def test_statistic_and_exact_p_agree_with_every_vector_of_scipy() -> None:
             continue
         result = KSTest(vector["alternative"], "exact").compare(*samples(vector))
         assert result.statistic is not None
-        assert math.isclose(result.statistic, expected["statistic"], rel_tol=1e-9, abs_tol=1e-15), vector["test"]
+        assert math.isclose(result.statistic, expected["statistic"], rel_tol=1e-9, abs_tol=1e-15), vector[
+            "test"
+        ]
         assert close(result.p_value, expected["pvalue"]), (vector["test"], result.p_value, expected)
         smallest = min(smallest, expected["pvalue"])
         seen += 1
@@ -65,7 +67,11 @@ def test_statistic_and_exact_p_agree_with_every_vector_of_scipy() -> None:
 
 def one_sided_fallback(vector: dict[str, Any]) -> dict[str, float] | None:
     asymptotic = vector["scipy_asymp"]["pvalue"]
-    same = math.isclose(vector["scipy_exact"]["pvalue"], asymptotic, rel_tol=1e-12) if "scipy_exact" in vector else False
+    same = (
+        math.isclose(vector["scipy_exact"]["pvalue"], asymptotic, rel_tol=1e-12)
+        if "scipy_exact" in vector
+        else False
+    )
     return vector["scipy_exact"] if same and asymptotic < 1 else None
 
 
@@ -75,7 +81,9 @@ def test_one_sided_exact_p_counts_the_paths_where_scipy_gives_up() -> None:
     for i in range(m + 1):
         for j in range(n + 1):
             inside = i * 6 - j * 5 < height
-            paths[j] = int(inside) if i == j == 0 else inside * ((paths[j] if i else 0) + (paths[j - 1] if j else 0))
+            paths[j] = (
+                int(inside) if i == j == 0 else inside * ((paths[j] if i else 0) + (paths[j - 1] if j else 0))
+            )
     reached = 1 - paths[n] / math.comb(m + n, m)
     assert math.isclose(exact_p(height / 3000, m, n, two_sided=False), reached, rel_tol=1e-9)
 

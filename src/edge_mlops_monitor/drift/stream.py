@@ -112,6 +112,8 @@ class Watch:
         merged = self._merge(columns, len(ts))
         appears = {name: self._first(name, merged[name]) for name in merged if name not in self.known}
         ts = np.concatenate((self.pending_ts, ts))
+        if self.results_due != self.results_due:
+            self.results_due = float(ts[0]) + RESULT_SECONDS
         found: list[Finding] = []
         begin, step = 0, self.block_rows
         while len(ts) - begin >= step:
@@ -207,8 +209,8 @@ class Watch:
         """Hourly results, and references that have been learned, at the end of the batch."""
         ts = batch.last_ts(batch.blocks - 1)
         found: list[Finding] = []
-        if not ts < self.results_due:
-            if self.results_due == self.results_due and self.settings.algorithm != "ks_test":
+        if ts >= self.results_due:
+            if self.settings.algorithm != "ks_test":
                 found += self.judge.results(self.rows - 1, ts)
             self.results_due = ts + RESULT_SECONDS
         for group in list(self.learning):

@@ -1,0 +1,67 @@
+"""The stuck-at check by itself."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edge_mlops_monitor.quality.stuck import StuckCheck, least_runs, run_lengths, runs_of
+
+
+def test_runs_go_on_over_calls_and_end_at_missing_values() -> None:
+    first, began = runs_of(np.array([[1.0], [1.0], [2.0]]), np.array([1.0]), np.array([4]))
+    assert first[:, 0].tolist() == [5, 6, 1]
+    assert began.tolist() == [2]
+    second, _ = runs_of(np.array([[2.0], [math.nan], [math.nan], [2.0]]), np.array([2.0]), np.array([1]))
+    assert second[:, 0].tolist() == [2, 1, 1, 1]
+
+
+def test_a_constant_or_empty_reference_means_no_check() -> None:
+    for values in ([], [1.0], [2.0] * 50, [math.nan] * 50):
+        assert run_lengths(np.array(values)).repeat_share == 1.0
+    assert StuckCheck([run_lengths(np.ones(50))]).checked == 0
+
+
+def test_a_run_must_be_long_in_every_sense() -> None:
+    rare = least_runs(np.array([1]), np.array([0.01]), math.log(1e-6))
+    assert rare.tolist() == [10]  # at least ten
+    known = least_runs(np.array([40]), np.array([0.01]), math.log(1e-6))
+    assert known.tolist() == [81]  # more than twice the longest known
+    likely = least_runs(np.array([3]), np.array([0.5]), math.log(1e-9))
+    assert likely.tolist() == [31]  # less likely than the budget allows
+    assert least_runs(np.array([3]), np.array([1.0]), -1.0).tolist() == [math.inf]
+
+
+def test_runs_within_ties_alarm_no_more_often_than_the_budget() -> None:
+    rng = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(20):
+        healthy = np.round(rng.normal(size=(1000 + 10_000, 4)) * 4)
+        check = StuckCheck([run_lengths(healthy[:1000, i]) for i in range(4)])
+        live = healthy[1000:]
+        blocks = len(live) // 25
+        _, changes = check.check(live, np.zeros(len(live)), 0, np.full(blocks, math.log(1 / 10_000 / 4)))
+        alarms += sum(change.stuck for change in changes)
+    assert alarms <= 20
+
+
+@pytest.mark.parametrize("size", [25, 50, 100])
+def test_a_stuck_sensor_is_found_once_with_its_beginning_however_rows_are_cut(size: int) -> None:
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=(400, 2))
+    values[110:300, 1] = 7.0
+    check = StuckCheck([run_lengths(rng.normal(size=500))] * 2)
+    found = []
+    for begin in range(0, 400, size):
+        part = slice(begin, begin + size)
+        withheld, changes = check.check(
+            values[part], np.arange(400.0)[part], begin, np.full(size // 25, math.log(1e-6))
+        )
+        found += [(begin // 25 + change.block, change) for change in changes]
+        assert withheld[:, 0].sum() == 0
+    (first, stuck), (second, loose) = found
+    assert (first, stuck.feature, stuck.stuck, stuck.value, stuck.run) == (4, 1, True, 7.0, 10)
+    assert (stuck.since_row, stuck.since_ts) == (110, 110.0)
+    assert (second, loose.feature, loose.stuck) == (12, 1, False)
