@@ -1,8 +1,8 @@
 """An asyncio web service with two worker processes, watched as one device.
 
 It tells from the chemical analysis of a wine which of three cultivars it was made from (scikit-learn's
-`load_wine`). Each worker has its own `EdgeMonitor`; they share one database, and settle among themselves which of
-them measures the device, decides and uploads. When that one dies, the other takes over.
+`load_wine`). Each worker has its own `EdgeMonitor`. They share one database, and settle among themselves
+which of them measures the device, decides and uploads; when that one dies, the other takes over.
 
     pip install "edge-mlops-monitor[s3]" scikit-learn starlette uvicorn
     EDGE_MLOPS_MONITOR_CONFIG=web_service.yaml python web_service.py --port 8000
@@ -30,8 +30,6 @@ from starlette.routing import Route
 
 from edge_mlops_monitor import EdgeMonitor
 
-MODEL = {"model": "wine", "model_version": "1"}
-
 
 def create_app() -> Starlette:
     """The service of one worker process; uvicorn calls it in each."""
@@ -41,16 +39,16 @@ def create_app() -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        with monitor:  # everything in the background starts here, and ends with all records on stable storage
+        with monitor:  # starts everything in the background; in the end all records are on stable storage
             yield
 
     async def infer(sample: dict[str, float]) -> dict[str, Any]:
         row = [[sample[name] for name in wine.feature_names]]
-        probabilities = (await asyncio.to_thread(model.predict_proba, row))[0]
-        return {"cultivar": str(wine.target_names[probabilities.argmax()]), "sure": float(probabilities.max())}
+        sure = (await asyncio.to_thread(model.predict_proba, row))[0]
+        return {"cultivar": str(wine.target_names[sure.argmax()]), "sure": float(sure.max())}
 
-    watched = monitor.watch(**MODEL)(infer)  # the usual way; what it returns and raises stays as it is
-    certificate = monitor.watch(**MODEL, tags={"certificate": True})
+    watched = monitor.watch(model="wine", model_version="1")(infer)
+    certificate = monitor.watch(model="wine", model_version="1", tags={"certificate": True})
 
     async def predict(request: Request) -> JSONResponse:
         try:
@@ -60,10 +58,9 @@ def create_app() -> Starlette:
 
     async def certify(request: Request) -> JSONResponse:
         """A certificate is given out only once its record cannot be lost any more."""
-        sample = await request.json()
         async with certificate as call:
-            call.inputs = sample
-            call.outputs = await infer(sample)
+            call.inputs = await request.json()
+            call.outputs = await infer(call.inputs)
         durable = await monitor.aflush(timeout=5)
         return JSONResponse({**call.outputs, "id": call.prediction_id, "durable": durable})
 
@@ -76,28 +73,24 @@ def create_app() -> Starlette:
     async def status(request: Request) -> JSONResponse:
         return JSONResponse({"worker": os.getpid(), **await asyncio.to_thread(monitor.get_status)})
 
-    routes = [
-        Route("/predict", predict, methods=["POST"]),
-        Route("/certify", certify, methods=["POST"]),
-        Route("/tasted", tasted, methods=["POST"]),
-        Route("/status", status),
-    ]
-    return Starlette(routes=routes, lifespan=lifespan)
+    posts = {"/predict": predict, "/certify": certify, "/tasted": tasted}
+    routes = [Route(path, handler, methods=["POST"]) for path, handler in posts.items()]
+    return Starlette(routes=[*routes, Route("/status", status)], lifespan=lifespan)
 
 
 def main() -> None:
-    """Serve with two worker processes on this machine only."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Serve with two worker processes, on this machine only."""
+    parser = argparse.ArgumentParser(description="Serve a wine model with monitored worker processes.")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=2)
-    arguments = parser.parse_args()
+    given = parser.parse_args()
     uvicorn.run(
         "web_service:create_app",
         factory=True,
         app_dir=str(Path(__file__).parent),
         host="127.0.0.1",
-        port=arguments.port,
-        workers=arguments.workers,
+        port=given.port,
+        workers=given.workers,
         log_level="warning",
     )
 

@@ -83,8 +83,9 @@ class Bucket:
         """`SELECT columns FROM the records of a kind`, by DuckDB."""
         duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
         objects = str(self.folder / f"**/kind={kind}/*/*.jsonl.gz")
-        table = f"read_json('{objects}', format = 'newline_delimited', hive_partitioning = false, union_by_name = true)"
-        found: list[tuple[Any, ...]] = duckdb.sql(f"SELECT {columns} FROM {table} {tail}").fetchall()
+        how = "format = 'newline_delimited', hive_partitioning = false, union_by_name = true"
+        query = f"SELECT {columns} FROM read_json('{objects}', {how}) {tail}"
+        found: list[tuple[Any, ...]] = duckdb.sql(query).fetchall()
         return found
 
     def assert_complete(self, kind: str) -> int:

@@ -26,9 +26,9 @@ class Run(NamedTuple):
     bucket: Bucket
 
 
-def run_example(*arguments: object, **more: object) -> subprocess.CompletedProcess[str]:
+def run_example(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(EXAMPLE), *map(str, arguments)]
-    return subprocess.run(command, env=environment(**more), capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=100)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("digits")
     with s3_server() as url:
         bucket = Bucket(url, "telemetry", folder / "bucket")
-        where = ["--bucket", bucket.name, "--endpoint-url", url, "--prefix", "hall-3/"]
+        where = ["--bucket", bucket.name, "--endpoint-url", url]
         done = run_example(*where, "--folder", folder / "work")
         assert done.returncode == 0, done.stderr
         assert bucket.download(), done.stdout
@@ -56,7 +56,7 @@ def test_the_predictions_are_what_the_model_saw_and_said(run: Run) -> None:
     )
     assert (str(model), str(version), shape, failed) == ("digits", "1", 8, 0)
     assert 0.1 < sure < 1
-    [(before, after)] = run.bucket.rows(
+    [(before, after)] = run.bucket.rows(  # DuckDB counts from 1: this is image[0][4]
         "predictions",
         f"avg(inputs.image[1][5]) FILTER (seq <= {PICTURES // 2}), "
         f"avg(inputs.image[1][5]) FILTER (seq > {PICTURES // 2})",
@@ -66,7 +66,9 @@ def test_the_predictions_are_what_the_model_saw_and_said(run: Run) -> None:
 
 def test_the_faded_column_raises_the_alarm_and_nothing_does_before(run: Run) -> None:
     [(faded_at,)] = run.bucket.rows("predictions", "min(ts)", f"WHERE seq > {PICTURES // 2}")
-    alarms = run.bucket.rows("events", "ts, data.feature, data.since", "WHERE severity = 'alarm' ORDER BY seq")
+    alarms = run.bucket.rows(
+        "events", "ts, data.feature, data.since", "WHERE severity = 'alarm' ORDER BY seq"
+    )
     assert alarms
     assert all(ts > faded_at for ts, _, _ in alarms)
     assert {feature for _, feature, _ in alarms} <= {f"inputs.image[{row}][4]" for row in range(8)}
@@ -92,12 +94,5 @@ def test_the_report_says_what_the_bucket_says(run: Run) -> None:
     assert f"alarms: {alarms}, {alarms} of them on the faded column; before it faded: 0" in run.printed
     kinds = ("predictions", "system", "drift", "events")
     records = sum(run.bucket.assert_complete(kind) for kind in kinds)
-    assert f"uploaded: {records} records in 4 objects, 0 wait" in run.printed
-    assert "not recorded: nothing; no errors" in run.printed
-
-
-def test_without_a_bucket_it_says_how_to_give_one(tmp_path: Path) -> None:
-    done = run_example("--folder", tmp_path / "work", BUCKET="")
-    assert done.returncode == 2
-    assert "give --bucket or set BUCKET" in done.stderr
-    assert not (tmp_path / "work").exists()
+    assert f"uploaded: {records} records in 4 objects, 0 objects wait; errors: none" in run.printed
+    assert "not recorded: nothing" in run.printed

@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,8 @@ def wines(count: int, seed: int = 1) -> list[dict[str, float]]:
     wine, rng = load_wine(), random.Random(seed)
     rows = [rng.choice(wine.data) for _ in range(count)]
     return [
-        {name: float(x) * rng.gauss(1, 0.01) for name, x in zip(wine.feature_names, row, strict=True)} for row in rows
+        {name: float(x) * rng.gauss(1, 0.01) for name, x in zip(wine.feature_names, row, strict=True)}
+        for row in rows
     ]
 
 
@@ -144,10 +146,10 @@ class Load:
         self.answers: dict[int, dict[str, Any]] = {}
         self.repeated = 0
 
-    def send(self, requests: list[tuple[str, dict[str, float]]], on_answer: Any = lambda count: None) -> None:
+    def send(self, requests: list[tuple[str, dict[str, Any]]], on_answer: Any = lambda count: None) -> None:
         asyncio.run(self._send(requests, on_answer))
 
-    async def _send(self, requests: list[tuple[str, dict[str, float]]], on_answer: Any) -> None:
+    async def _send(self, requests: list[tuple[str, dict[str, Any]]], on_answer: Any) -> None:
         import httpx
 
         waiting = list(enumerate(requests, len(self.answers)))[::-1]
@@ -163,7 +165,7 @@ class Load:
 
             await asyncio.gather(*[work() for _ in range(self.clients)])
 
-    async def _ask(self, client: Any, path: str, sample: dict[str, float]) -> dict[str, Any]:
+    async def _ask(self, client: Any, path: str, sample: dict[str, Any]) -> dict[str, Any]:
         import httpx
 
         while True:
@@ -172,12 +174,14 @@ class Load:
             except httpx.TransportError:  # the worker at the other end was killed
                 self.repeated += 1
                 continue
-            assert answer.status_code == 200, answer.text
+            assert answer.is_success, answer.text
             found: dict[str, Any] = answer.json()
             return found
 
 
-def requests(samples: list[dict[str, float]], certified_every: int = 10) -> list[tuple[str, dict[str, float]]]:
+def requests(
+    samples: list[dict[str, float]], certified_every: int = 10
+) -> list[tuple[str, dict[str, float]]]:
     return [("/predict" if k % certified_every else "/certify", sample) for k, sample in enumerate(samples)]
 
 
@@ -192,6 +196,8 @@ def test_two_workers_are_one_device(tmp_path: Path, s3: str) -> None:
         load.send(requests(healthy))
         broken_at = time.time()
         load.send(requests(faulty))
+        known = {answer["id"]: answer["cultivar"] for answer in load.answers.values() if "id" in answer}
+        load.send([("/tasted", {"id": id, "cultivar": cultivar}) for id, cultivar in known.items()])
         holders = running.holders()
         assert running.stop() == 0
         running.upload()
@@ -207,7 +213,8 @@ def test_two_workers_are_one_device(tmp_path: Path, s3: str) -> None:
     assert all(answer["durable"] for answer in load.answers.values() if "id" in answer)
     tagged = {id for (id,) in bucket.rows("predictions", "id", "WHERE tags IS NOT NULL")}
     assert tagged == certified
-    assert len(certified) == 90
+    assert len(certified) == bucket.assert_complete("actuals") == 90
+    assert dict(bucket.rows("actuals", "prediction_id, actual")) == known
 
     assert_one_alarm_story(bucket, broken_at)
     assert_measured_once(bucket, workers)
@@ -216,7 +223,11 @@ def test_two_workers_are_one_device(tmp_path: Path, s3: str) -> None:
 def assert_one_alarm_story(bucket: Bucket, broken_at: float) -> None:
     """The broken sensor, after it broke, once; nothing lost, and nothing else that is wrong."""
     bucket.assert_complete("events")
-    assert {type for (type,) in bucket.rows("events", "DISTINCT type")} <= {"generation", "reference_learned", "drift"}
+    assert {type for (type,) in bucket.rows("events", "DISTINCT type")} <= {
+        "generation",
+        "reference_learned",
+        "drift",
+    }
     alarms = bucket.rows("events", "ts, data.feature", "WHERE severity = 'alarm'")
     assert [feature for _, feature in alarms if feature == "inputs.alcohol"] == ["inputs.alcohol"]
     assert all(ts > broken_at for ts, _ in alarms)
@@ -228,7 +239,7 @@ def assert_measured_once(bucket: Bucket, workers: set[int]) -> None:
     """One worker measures the device, each measures itself."""
     bucket.assert_complete("system")
     uptimes = bucket.rows("system", "ts", "WHERE name = 'system.uptime' ORDER BY ts")
-    gaps = [later - earlier for (earlier,), (later,) in zip(uptimes, uptimes[1:], strict=False)]
+    gaps = [later - earlier for (earlier,), (later,) in pairwise(uptimes)]
     assert len(gaps) > 2
     assert min(gaps) > 0.25  # of the interval of 0.5 s
     own = bucket.rows("system", "count(*)", "WHERE name = 'process.thread.count'")[0][0]
@@ -332,5 +343,5 @@ def test_requests_that_wait_at_the_same_time_share_one_watch(tmp_path: Path) -> 
 
     answered = asyncio.run(all_at_once())
     assert monitor.flush()
-    recorded = {(p.id, p.inputs["number"]) for p in monitor.predictions() if p.outputs == {"answer": p.inputs["number"]}}
-    assert recorded == set(answered)
+    recorded = {(p.id, p.inputs["number"], p.outputs["answer"]) for p in monitor.predictions()}
+    assert recorded == {(id, number, number) for id, number in answered}
