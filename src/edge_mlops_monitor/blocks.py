@@ -52,6 +52,10 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
         """The sequence number of the last record."""
         return self.key & SEQ_MASK
 
+    def rows(self) -> list[list[Any]]:
+        """The records as they are packed: values in the order of `FIELDS`, oldest first."""
+        return _decode(split_payload(self.payload)[1])
+
     def records(self) -> list[Record]:
         """The records, oldest first, complete with the fields of the row."""
         seqs, rows = split_payload(self.payload)

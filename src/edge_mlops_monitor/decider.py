@@ -17,17 +17,21 @@ from typing import Any
 import msgspec
 
 from edge_mlops_monitor import leases
-from edge_mlops_monitor.blocks import Block
+from edge_mlops_monitor.blocks import FIELDS, Block
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.drift.settings import Settings
-from edge_mlops_monitor.features import columns
-from edge_mlops_monitor.records import DriftResult, Event, Prediction
+from edge_mlops_monitor.features import columns_of
+from edge_mlops_monitor.records import DriftResult, Event
 from edge_mlops_monitor.store import Store
 from edge_mlops_monitor.transaction import Transaction
 
 STATE = "decider"
 FEATURES = "features"  # what `status` shows of each feature, without waking NumPy
 CHECKPOINT_SECONDS = 300.0
+TS, MODEL, VERSION, SOURCE, INPUTS, OUTPUTS, ERROR = (
+    FIELDS["predictions"].index(name)
+    for name in ("ts", "model", "model_version", "source", "inputs", "outputs", "error")
+)
 REFERENCE = "reference/"  # state names under which `set_reference_data` leaves values
 
 Stream = tuple["str | None", "str | None", "str | None"]
@@ -161,15 +165,10 @@ class Decider:
         return moved
 
     def _decide(self, block: Block) -> list[Finding]:
-        streams: dict[Stream, list[Prediction]] = defaultdict(list)
-        for record in block.records():
-            assert isinstance(record, Prediction)
-            if record.error is None:
-                streams[record.model, record.model_version, record.source].append(record)
         findings: list[Finding] = []
-        for stream, predictions in streams.items():
-            times = [prediction.ts for prediction in predictions]
-            findings.extend(self._watcher.update(stream, columns(predictions), times))
+        for stream, rows in _by_stream(block.rows()).items():
+            found = columns_of([row[INPUTS] for row in rows], [row[OUTPUTS] for row in rows])
+            findings.extend(self._watcher.update(stream, found, [row[TS] for row in rows]))
         return findings
 
     def _obey(self, store: Store) -> bool:
@@ -206,6 +205,26 @@ class Decider:
         self._written_at = self._clock.monotonic()
         if any(isinstance(finding, Event) for finding in findings):
             self._on_found()
+
+
+def _by_stream(rows: list[list[Any]]) -> dict[Stream, list[list[Any]]]:
+    """The rows of predictions that did not fail, by model, model version and source."""
+    streams: dict[Any, list[list[Any]]] = defaultdict(list)
+    for row in rows:
+        if row[ERROR] is None:
+            try:
+                streams[row[MODEL], row[VERSION], row[SOURCE]].append(row)
+            except TypeError:  # a list in place of a name
+                streams[str(row[MODEL]), str(row[VERSION]), str(row[SOURCE])].append(row)
+    named: dict[Stream, list[list[Any]]] = defaultdict(list)
+    for stream, found in streams.items():
+        named[_named(stream)] += found
+    return named
+
+
+def _named(stream: tuple[Any, Any, Any]) -> Stream:
+    model, version, source = (None if name is None else str(name) for name in stream)
+    return model, version, source
 
 
 def listed(status: dict[Stream, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from edge_mlops_monitor.records import Prediction
 
-Feature = "float | str | None"
+Columns = dict[str, list["float | str | None"]]
 
 MAX_ELEMENTS = 64  # longer sequences are summarised
 MAX_DEPTH = 8
@@ -31,57 +32,80 @@ def features(inputs: Any, outputs: Any) -> dict[str, float | str | None]:
     number nor string (bytes, objects) has no feature.
     """
     found: dict[str, float | str | None] = {}
-    for side, value in (("inputs", inputs), ("outputs", outputs)):
-        if value is None:
-            continue
-        if isinstance(value, dict):
-            _dict(f"{side}.", value, found, 0)
-        else:
-            _value(f"{side}.value", value, found, 0)
+    _side("inputs", inputs, found)
+    _side("outputs", outputs, found)
     return found
 
 
-def columns(predictions: Sequence[Prediction]) -> dict[str, list[float | str | None]]:
+def columns(predictions: Sequence[Prediction]) -> Columns:
     """The features of many predictions as columns of equal length, None where a row lacks one.
 
     >>> columns([Prediction(inputs={"a": 1}), Prediction(inputs={"a": 2, "b": "x"})])
     {'inputs.a': [1.0, 2.0], 'inputs.b': [None, 'x']}
     """
-    plain = _plain_columns(predictions, "inputs")
+    return columns_of([one.inputs for one in predictions], [one.outputs for one in predictions])
+
+
+def columns_of(inputs: Sequence[Any], outputs: Sequence[Any]) -> Columns:
+    """The same of inputs and outputs that are not in predictions, as many of these as of those.
+
+    >>> columns_of([{"a": 1}, {"a": 2}], [0.5, 0.25])
+    {'inputs.a': [1.0, 2.0], 'outputs.value': [0.5, 0.25]}
+    """
+    return {**_columns("inputs", inputs), **_columns("outputs", outputs)}
+
+
+def _columns(side: str, rows: Sequence[Any]) -> Columns:
+    plain = _plain_columns(side, rows)
     if plain is not None:
-        outputs = _plain_columns(predictions, "outputs")
-        if outputs is not None:
-            return {**plain, **outputs}
-    out: dict[str, list[float | str | None]] = {}
-    for row, prediction in enumerate(predictions):
-        for name, value in features(prediction.inputs, prediction.outputs).items():
+        return plain
+    out: Columns = {}
+    for index, row in enumerate(rows):
+        found: dict[str, float | str | None] = {}
+        _side(side, row, found)
+        for name, value in found.items():
             column = out.get(name)
             if column is None:
-                column = out[name] = [None] * row
-            column.append(value)
-        for column in out.values():
-            if len(column) == row:
-                column.append(None)
+                column = out[name] = [None] * len(rows)
+            column[index] = value
     return out
 
 
-def _plain_columns(
-    predictions: Sequence[Prediction], side: str
-) -> dict[str, list[float | str | None]] | None:
-    """Columns the fast way, where every row has the same dict of finite floats; None where it does not."""
-    rows = [getattr(prediction, side) for prediction in predictions]
-    if not rows or type(rows[0]) is not dict:
-        return None
-    names = rows[0].keys()
-    if not all(type(row) is dict and row.keys() == names for row in rows):
-        return None
-    out: dict[str, list[float | str | None]] = {}
-    for name in names:
-        column = [row[name] for row in rows]
-        if set(map(type, column)) != {float} or not math.isfinite(sum(column)):
+def _plain_columns(side: str, rows: Sequence[Any]) -> Columns | None:
+    """Columns the fast way, for scalars and for dicts of the same names and scalars; None for others."""
+    kinds = set(map(type, rows))
+    if kinds <= {type(None)}:
+        return {}
+    if kinds != {dict}:
+        found = {"value": _plain_column(rows, kinds)}
+    else:
+        names = tuple(rows[0])
+        if not names or set(map(len, rows)) != {len(names)}:
             return None
-        out[f"{side}.{name}"] = column
-    return out
+        try:  # the first name twice, since of a single one itemgetter does not make a tuple
+            *table, _ = zip(*map(itemgetter(*names, names[0]), rows), strict=True)
+        except KeyError:
+            return None
+        named = zip(names, table, strict=True)
+        found = {name: _plain_column(column, set(map(type, column))) for name, column in named}
+    if None in found.values():
+        return None
+    return {f"{side}.{name}": column for name, column in found.items() if column is not None}
+
+
+def _plain_column(column: Sequence[Any], kinds: set[type]) -> list[float | str | None] | None:
+    if kinds == {float} and math.isfinite(sum(column)):
+        return list(column)
+    if kinds <= {float, int, bool}:
+        return [_number(value) for value in column]
+    return [value[:MAX_CATEGORY] for value in column] if kinds == {str} else None
+
+
+def _side(side: str, value: Any, found: dict[str, float | str | None]) -> None:
+    if isinstance(value, dict):
+        _dict(f"{side}.", value, found, 0)
+    elif value is not None:
+        _value(f"{side}.value", value, found, 0)
 
 
 def _dict(prefix: str, value: dict[Any, Any], found: dict[str, float | str | None], depth: int) -> None:
