@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from edge_mlops_monitor import schema
 from edge_mlops_monitor.errors import StoreCorruptError, StoreError, StoreFullError
-from edge_mlops_monitor.retention import PAGE_SIZE, RESERVE_BYTES
+from edge_mlops_monitor.retention import PAGE_SIZE, RESERVE_BYTES, journal_bytes, most_pages
 
 logger = logging.getLogger("edge_mlops_monitor")
 
@@ -32,9 +32,8 @@ def connect(path: Path, max_bytes: int) -> sqlite3.Connection:
                 "the file is a database of another program; set storage.sqlite_path to a new file"
             )
         _configure(connection)
-        pages: int = execute("PRAGMA page_count").fetchone()[0]
-        most = (max_bytes - 2 * RESERVE_BYTES) // PAGE_SIZE
-        execute(f"PRAGMA max_page_count = {max(pages, most, 64)}")
+        execute(f"PRAGMA journal_size_limit = {journal_bytes(max_bytes)}")
+        execute(f"PRAGMA max_page_count = {most_pages(max_bytes)}")  # never below what the file has
     except BaseException:
         connection.close()
         raise
@@ -143,7 +142,6 @@ def _configure(connection: sqlite3.Connection) -> None:
     execute("PRAGMA secure_delete = OFF")  # on in Debian: deleting would write every page once more
     execute("PRAGMA temp_store = MEMORY")
     execute("PRAGMA journal_mode = PERSIST")
-    execute(f"PRAGMA journal_size_limit = {4 * RESERVE_BYTES}")
     execute("PRAGMA synchronous = FULL")
 
 

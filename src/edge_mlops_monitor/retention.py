@@ -7,38 +7,67 @@ for is declared as a range with a reason in an event of type `loss`, and everyth
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from edge_mlops_monitor import blocks, outbox
 from edge_mlops_monitor.blocks import SEQ_BITS, SEQ_MASK
+from edge_mlops_monitor.records import Event
 
 if TYPE_CHECKING:
     from edge_mlops_monitor.transaction import Transaction
 
 PAGE_SIZE = 4096
-RESERVE_BYTES = 256 << 10  # free pages in the file, and as much in its journal, for when the disk is full
-CHUNK = (
-    64  # part of the bound that is freed at a time: seldom enough to spare flash, small enough to be short
-)
+RESERVE_BYTES = 256 << 10  # in a fresh file, and as much in its journal, for when the disk is full
+CHUNK = 64  # part of the bound that is freed at a time: seldom enough to spare flash, small enough to be short
 ORDER = ("predictions", "system", "actuals", "drift", "events")
 WISHED = ("purged", "superseded")  # reasons that are no loss: the user's order, or a later record
 SPARE_PAGES = 96  # kept free within the bound: room for the declaration of what was given up
 
 
+def journal_bytes(max_bytes: int) -> int:
+    """The share of the bound that is the journal's; a commit should append no more than half of it."""
+    return min(max(max_bytes // 8, 128 << 10), 4 << 20)
+
+
+def most_pages(max_bytes: int) -> int:
+    """The pages that the database file may have."""
+    return max((max_bytes - journal_bytes(max_bytes)) // PAGE_SIZE, 64)
+
+
 def make_room(tx: Transaction, incoming: int) -> None:
-    """Free what `incoming` bytes need under the bound, and shrink a file that is above it."""
+    """Free what `incoming` bytes need under the bound."""
     needed = incoming // PAGE_SIZE + 3
-    if tx.room < needed:
-        limit = (tx.store.max_bytes - 2 * RESERVE_BYTES) // PAGE_SIZE - SPARE_PAGES
+    if tx.room < needed and not tx.giving_up:
+        limit = _limit(tx)
         if _used(tx) + needed > limit:
             tx.write_sequences()
             _give_up(tx, limit - needed - max(limit // CHUNK, needed))
-        pages: int = tx.sql("PRAGMA page_count").fetchone()[0]
-        if pages > limit + SPARE_PAGES:
-            tx.sql(f"PRAGMA incremental_vacuum({pages - limit})").fetchall()
         _keep_newest(tx)
         tx.room = limit - _used(tx)
     tx.room -= needed
+
+
+def shrink(tx: Transaction) -> bool:
+    """One step towards a lower bound, small enough for the journal's share; True where there is more to do."""
+    most, step = most_pages(tx.store.max_bytes), journal_bytes(tx.store.max_bytes) // PAGE_SIZE // 4
+    pages: int = tx.sql("PRAGMA page_count").fetchone()[0]
+    if pages <= most:
+        tx.sql(f"PRAGMA max_page_count = {most}")
+        return False
+    used = _used(tx)
+    if used > _limit(tx):
+        _give_up(tx, max(_limit(tx), used - 4 * step))
+        return _used(tx) < used
+    tx.sql(f"PRAGMA incremental_vacuum({min(step, pages - most)})").fetchall()
+    return True
+
+
+def _limit(tx: Transaction) -> int:
+    most = most_pages(tx.store.max_bytes)
+    return most - min(SPARE_PAGES, most // 8)
 
 
 def free_expendable(tx: Transaction, incoming: int) -> None:
@@ -61,18 +90,24 @@ def _give_up(tx: Transaction, target_pages: int) -> None:
     taken: dict[tuple[str, int, str], list[int]] = {}
     for waiting in (False, True):
         for kind in ORDER:
-            while _used(tx) > target_pages:
-                if not (
-                    _drop_oldest(tx, kind, waiting, taken)
-                    or (waiting and outbox.drop_oldest(tx, kind, taken))
-                ):
-                    break
+            # What is sealed is older than what is not.
+            while _used(tx) > target_pages and (
+                (waiting and outbox.drop_oldest(tx, kind, taken))
+                or _drop_oldest(tx, kind, waiting, taken, target_pages)
+            ):
+                pass
+    tx.giving_up = True  # the declarations themselves go into the spare pages
     for (kind, generation, reason), numbers in taken.items():
         declare(tx, kind, generation, numbers, reason)
+    tx.giving_up = False
 
 
 def _drop_oldest(
-    tx: Transaction, kind: str, waiting: bool, taken: dict[tuple[str, int, str], list[int]]
+    tx: Transaction,
+    kind: str,
+    waiting: bool,
+    taken: dict[tuple[str, int, str], list[int]],
+    target_pages: int = 0,
 ) -> bool:
     """Remove the oldest few blocks of a kind; False where there is none left of that sort."""
     mark = tx.sealed(kind) if tx.store.has_sinks else 1 << 62
@@ -80,12 +115,24 @@ def _drop_oldest(
     rows = tx.sql(
         f"SELECT key, first_seq, records FROM {kind} WHERE {where} ORDER BY key LIMIT 8", (mark,)
     ).fetchall()
-    for key, first_seq, _ in rows:
+    for row in rows:
         if waiting:
-            numbers = taken.setdefault((kind, key >> SEQ_BITS, "storage_full"), [])
-            numbers.extend(range(max(first_seq, _first_unsealed(mark, key)), (key & SEQ_MASK) + 1))
-    _delete(tx, kind, rows)
+            numbers = taken.setdefault((kind, row[0] >> SEQ_BITS, "storage_full"), [])
+            numbers.extend(_unsealed(tx, kind, row, mark))
+        _delete(tx, kind, [row])
+        if _used(tx) <= target_pages:
+            break
     return bool(rows)
+
+
+def _unsealed(tx: Transaction, kind: str, row: Any, mark: int) -> Iterable[int]:
+    """The numbers in a block that no object holds; those taken out of it before were declared then."""
+    key, first_seq, records = row
+    first, last = max(first_seq, _first_unsealed(mark, key)), key & SEQ_MASK
+    if records == last - first_seq + 1:
+        return range(first, last + 1)
+    (block,) = tx.blocks(kind, "b.key = ?", (key,))
+    return [record.seq for record in block.records() if record.seq >= first]
 
 
 def _first_unsealed(mark: int, key: int) -> int:
@@ -102,24 +149,40 @@ def _delete(tx: Transaction, kind: str, rows: list[Any]) -> None:
 
 def declare(tx: Transaction, kind: str, generation: int, numbers: list[int], reason: str) -> None:
     """Say by an event that these sequence numbers will never arrive; what was not wished for is counted."""
-    wished = reason in WISHED
-    if not wished:
+    if reason not in WISHED:
         tx.lost(reason, len(numbers))
     name = tx.sql("SELECT name FROM generations WHERE number = ?", (generation,)).fetchone()[0]
-    numbers.sort()
-    spans = blocks.ranges(numbers)
-    for first, last in spans[:64]:
-        tx.event(
-            "gap" if wished else "loss",
-            "info" if wished else "warning",
-            f"{last - first + 1} {kind} records {'have gone' if wished else 'were given up'}: {reason}",
-            kind=kind,
-            generation=name,
-            first_seq=first,
-            last_seq=last,
-            records=last - first + 1,
-            reason=reason,
-        )
+    for first, last in blocks.ranges(sorted(numbers)):
+        data = {"kind": kind, "generation": name, "first_seq": first, "last_seq": last, "reason": reason}
+        if not _extend(tx, data):
+            tx.event(*_said(data), **data, records=last - first + 1)
+
+
+def _said(data: dict[str, Any]) -> tuple[str, str, str]:
+    """Type, severity and message of a declaration."""
+    records, kind, reason = data["last_seq"] - data["first_seq"] + 1, data["kind"], data["reason"]
+    if reason in WISHED:
+        return "gap", "info", f"{records} {kind} records have gone: {reason}"
+    return "loss", "warning", f"{records} {kind} records were given up: {reason}"
+
+
+def _extend(tx: Transaction, data: dict[str, Any]) -> bool:
+    """Widen a recent declaration that ends just before this one and that nobody has sent away yet.
+
+    A device that is offline for weeks would otherwise fill itself with declarations.
+    """
+    where = "b.key > ? AND b.records = 1 ORDER BY b.key DESC LIMIT 4"
+    for block in tx.blocks("events", where, (tx.sealed("events"),)):
+        (event,) = block.records()
+        assert isinstance(event, Event)
+        whole = {**data, "first_seq": event.data.get("first_seq")}
+        known = {**event.data, "last_seq": data["last_seq"]}
+        if event.data.get("last_seq") == data["first_seq"] - 1 and known.pop("records", 0) and known == whole:
+            whole["records"] = whole["last_seq"] - whole["first_seq"] + 1
+            packed = blocks.pack("events", [replace(event, message=_said(whole)[2], data=whole)])
+            tx.sql("UPDATE events SET payload = ? WHERE key = ?", (packed.payload, block.key))
+            return True
+    return False
 
 
 def _keep_newest(tx: Transaction) -> None:

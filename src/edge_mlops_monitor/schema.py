@@ -64,6 +64,7 @@ CREATE TABLE caller_ids (
     id TEXT PRIMARY KEY,
     key INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX caller_ids_by_key ON caller_ids (key);
 CREATE TABLE objects (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,

@@ -24,6 +24,7 @@ from edge_mlops_monitor.blocks import Block
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.errors import StoreCorruptError, StoreError
 from edge_mlops_monitor.records import Record
+from edge_mlops_monitor.retention import shrink
 from edge_mlops_monitor.transaction import Transaction
 
 _abandoned: list[sqlite3.Connection] = []  # of a parent process: closing them here could break its locks
@@ -236,6 +237,7 @@ class Store:
             self._file = self._identity()
             if self._create:
                 self._prepare(connection, reason)
+                self._fit(connection)
             self._read_names(connection)
         except BaseException:
             connection.close()
@@ -254,6 +256,16 @@ class Store:
             tx.begin_generation(reason, self._wanted_id or tx.device_id or self._default_id())
             tx.write_sequences()
         connection.execute("COMMIT")
+
+    def _fit(self, connection: sqlite3.Connection) -> None:
+        """Shrink the file where the bound was lowered."""
+        more = True
+        while more:
+            connection.execute("BEGIN IMMEDIATE")
+            tx = Transaction(self, connection)
+            more = shrink(tx)
+            tx.write_sequences()
+            connection.execute("COMMIT")
 
     def _reason_for_generation(self, tx: Transaction, file: bytes) -> str:
         row = tx.sql("SELECT boot_id, device_id FROM generations ORDER BY number DESC LIMIT 1").fetchone()

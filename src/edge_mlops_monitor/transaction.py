@@ -34,6 +34,7 @@ class Transaction:
         self.generation: str = row[1] if row else ""
         self.device_id: str = row[2] if row else ""
         self.room = 0  # pages known to be free under the bound
+        self.giving_up = False
         self._appended: dict[str, tuple[int, int]] = {}  # kind -> last number, records appended
 
     def append(self, kind: str, records: Sequence[Record]) -> tuple[int, int]:
@@ -143,9 +144,16 @@ class Transaction:
             sql = f"UPDATE {block.kind} SET payload=?, records=?, first_ts=?, last_ts=? WHERE key = ?"
             self.sql(sql, values)
         self.sql("UPDATE sequences SET removed = removed + ? WHERE kind = ?", (len(gone), block.kind))
-        if self.store.has_sinks and block.key > self.sealed(block.kind):
-            declare(self, block.kind, block.key >> SEQ_BITS, gone, reason)
+        unsealed = [seq for seq in gone if not self._is_sealed(block, seq)]
+        if unsealed:
+            declare(self, block.kind, block.key >> SEQ_BITS, unsealed, reason)
         return len(gone)
+
+    def _is_sealed(self, block: Block, seq: int) -> bool:
+        """Whether an object holds the record already, or none ever will."""
+        if not self.store.has_sinks:
+            return True
+        return block.key >> SEQ_BITS << SEQ_BITS | seq <= self.sealed(block.kind)
 
     def get(self, name: str) -> bytes | None:
         """A small piece of state, by name."""
