@@ -6,8 +6,9 @@ The same `Watcher` decides as on the device; only capture and store are left out
 from __future__ import annotations
 
 import os
+from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -106,16 +107,15 @@ def replay(
     dataset = Dataset(path, selection)
     watcher = Watcher(settings, _references(reference, settings))
     found = Replay(budget=_budget(settings))
+    rows: dict[str | None, array[int]] = defaultdict(lambda: array("q"))  # of the file, by source
     for chunk in dataset:
         _check_times(dataset, chunk, settings)
         found.predictions += chunk.rows
-        for source, columns, rows, places in _by_source(chunk):
-            ts = [0.0] * rows if chunk.ts is None else [chunk.ts[place] for place in places]
-            before = watcher.rows((model, model_version, source))
-            findings = watcher.update((model, model_version, source), columns, ts)
-            for finding in findings:
-                row = finding.data["row"] - before if isinstance(finding, Event) else 0
-                _note(found, finding, chunk.first_row + places[row])
+        for source, columns, count, places in _by_source(chunk):
+            ts = [0.0] * count if chunk.ts is None else [chunk.ts[place] for place in places]
+            rows[source].extend(chunk.first_row + place for place in places)
+            for finding in watcher.update((model, model_version, source), columns, ts):
+                _note(found, finding, rows[source])
         _note_times(found, chunk)
         if progress is not None:
             progress(dataset.read_bytes / dataset.total_bytes)
@@ -171,13 +171,14 @@ def _by_source(chunk: Chunk) -> list[Part]:
     ]
 
 
-def _note(found: Replay, finding: DriftResult | Event, index: int) -> None:
+def _note(found: Replay, finding: DriftResult | Event, rows: Sequence[int]) -> None:
+    """Note a finding, with the stream's rows turned into rows of the file."""
     if isinstance(finding, DriftResult):
         found.results.append(finding)
         return
     data = finding.data
     noted = {
-        "index": index,
+        "index": rows[data["row"]],
         "ts": finding.ts,
         "type": finding.type,
         "feature": data["feature"],
@@ -188,7 +189,8 @@ def _note(found: Replay, finding: DriftResult | Event, index: int) -> None:
         found.recoveries.append({**noted, "of": data["of"]})
     elif finding.severity == "alarm":
         wanted = ("method", "effect", "effect_unit", "since", "since_index", "before", "after")
-        found.alarms.append({**noted, **{name: data[name] for name in wanted if name in data}})
+        alarm = {**noted, **{name: data[name] for name in wanted if name in data}}
+        found.alarms.append(alarm | {"since_index": rows[data["since_index"]]})
 
 
 def _note_times(found: Replay, chunk: Chunk) -> None:

@@ -1,0 +1,138 @@
+"""Replay: the device's decisions over recorded data."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from edge_mlops_monitor.dataset import Selection
+from edge_mlops_monitor.drift.reference import dump
+from edge_mlops_monitor.drift.settings import Settings
+from edge_mlops_monitor.errors import DataError
+from edge_mlops_monitor.replay import build_reference, replay
+
+FRAME = (
+    Path(__file__).resolve().parents[2]
+    / "shared"
+    / "data"
+    / "nannyml"
+    / "inputs"
+    / "seeded_week_frame.csv.gz"
+)
+COLUMNS = Selection(inputs=["f1", "f2", "f3", "f4"], outputs=["y_pred_proba"], timestamp="timestamp")
+CHANGED = {"inputs.f1", "inputs.f2", "inputs.f3", "inputs.f4"}
+
+
+@pytest.fixture(scope="module")
+def frame(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """The reference, the rows after it, and the whole."""
+    if not FRAME.exists():
+        pytest.skip("NannyML's seeded frame is not here (../shared/data)")
+    lines = gzip.decompress(FRAME.read_bytes()).decode().splitlines()
+    folder = tmp_path_factory.mktemp("frame")
+    before, after = folder / "before.csv", folder / "after.csv"
+    before.write_text("\n".join(lines[:10_081]) + "\n")
+    after.write_text("\n".join([lines[0], *lines[10_081:]]) + "\n")
+    return before, after, FRAME
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(average_run_length=5000)], ids=["month", "rows"])
+@pytest.mark.parametrize(("part", "change"), [(1, 5040), (2, 15_120)], ids=["rest", "whole"])
+def test_the_published_frame_has_no_alarm_before_the_change_and_one_on_each_changed_feature(
+    frame: tuple[Path, Path, Path], part: int, change: int, settings: Settings
+) -> None:
+    found = replay(frame[part], build_reference(frame[0], COLUMNS), settings, COLUMNS)
+    assert found.predictions == (10_080, 20_160)[part - 1]
+    assert {alarm["feature"] for alarm in found.alarms} == CHANGED
+    assert len(found.alarms) == 4
+    assert all(change <= alarm["index"] < change + 250 for alarm in found.alarms)
+    assert all(abs(alarm["since_index"] - change) < 200 for alarm in found.alarms)
+    assert found.recoveries == []
+    assert found.not_enough_reference == []
+
+
+def test_a_reference_learned_from_the_first_week_finds_the_change_too(frame: tuple[Path, Path, Path]) -> None:
+    found = replay(frame[2], None, Settings(learn_reference_hours=24 * 7), COLUMNS)
+    assert {alarm["feature"] for alarm in found.alarms} == CHANGED
+    assert all(alarm["index"] >= 15_120 for alarm in found.alarms)
+
+
+def csv(path: Path, rows: int, shift_from: int, sources: int = 1) -> Path:
+    rng = random.Random(6)
+    lines = ["t,line,a,b"]
+    for row in range(rows):
+        source = row % sources
+        a = rng.gauss(1.0 if row >= shift_from and source == 0 else 0.0, 1)
+        lines.append(f"{1_700_000_000 + 10 * row},s{source},{a},{rng.gauss(0, 1)}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_rows_are_counted_in_the_file_also_where_sources_take_turns(tmp_path: Path) -> None:
+    selection = Selection(inputs=["a", "b"], timestamp="t", source="line")
+    path = csv(tmp_path / "d.csv", 9000, 6000, sources=3)
+    found = replay(path, None, Settings(learn_reference_hours=0, average_run_length=100_000), selection)
+    (alarm,) = found.alarms
+    assert (alarm["feature"], alarm["source"]) == ("inputs.a", "s0")
+    assert 6000 <= alarm["index"] < 6600
+    assert alarm["index"] % 3 == 0  # a row of that source
+    assert alarm["ts"] == 1_700_000_000 + 10 * alarm["index"]
+    assert abs(alarm["since_index"] - 6000) < 300
+    assert alarm["effect"] == pytest.approx(1.0, abs=0.5)
+    assert alarm["method"] == "e_detector"
+
+
+def test_the_result_is_plain_json_and_progress_ends_at_the_whole(tmp_path: Path) -> None:
+    path = csv(tmp_path / "d.csv", 4000, 3000)
+    seen: list[float] = []
+    found = replay(
+        path, None, Settings(learn_reference_hours=0), Selection(timestamp="t"), progress=seen.append
+    )
+    plain = json.loads(json.dumps(found.to_dict()))
+    assert plain["predictions"] == 4000
+    assert plain["budget"] == {"algorithm": "e_detector", "false_alarms_per_month": 1.0}
+    assert [alarm["feature"] for alarm in plain["alarms"]] == ["inputs.a"]
+    assert seen == sorted(seen)
+    assert seen[-1] <= 1.0
+
+
+def test_a_reference_file_is_used_and_one_that_is_too_short_is_said(tmp_path: Path) -> None:
+    path = csv(tmp_path / "d.csv", 400, 999)
+    features = build_reference(path, Selection(inputs=["a", "b"]))
+    reference = tmp_path / "reference.json"
+    reference.write_text(dump(features))
+    assert replay(path, reference, None, Selection(inputs=["a"], timestamp="t")).not_enough_reference == []
+    short = csv(tmp_path / "short.csv", 30, 99)
+    reference.write_text(dump(build_reference(short, Selection(inputs=["a"]))))
+    found = replay(path, reference, None, Selection(inputs=["a"], timestamp="t"))
+    assert found.not_enough_reference == ["inputs.a"]
+    assert "30 rows" in found.missing["inputs.a"]
+    assert found.alarms == []
+
+
+def test_a_budget_in_time_needs_times(tmp_path: Path) -> None:
+    path = csv(tmp_path / "d.csv", 100, 50)
+    with pytest.raises(DataError, match="give --timestamp, or the budget in predictions"):
+        replay(path)
+    assert replay(path, None, Settings(average_run_length=1000)).predictions == 100
+
+
+def test_references_are_built_for_each_source(tmp_path: Path) -> None:
+    path = csv(tmp_path / "d.csv", 600, 600, sources=2)
+    found = build_reference(path, Selection(inputs=["a"], source="line", timestamp="t"))
+    assert [(one.name, one.source, one.n) for one in found] == [
+        ("inputs.a", "s0", 300),
+        ("inputs.a", "s1", 300),
+    ]
+
+
+def test_a_column_that_comes_late_does_not_shift_the_rows(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    rows = [{"a": i} if i < 3000 else {"a": i, "b": i} for i in range(5000)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lengths = {one.name: (one.n, one.counts[-1]) for one in build_reference(path)}
+    assert lengths == {"inputs.a": (5000, 0), "inputs.b": (5000, 3000)}
