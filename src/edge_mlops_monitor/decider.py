@@ -34,7 +34,7 @@ TS, MODEL, VERSION, SOURCE, INPUTS, OUTPUTS, ERROR = (
 )
 REFERENCE = "reference/"  # state names under which `set_reference_data` leaves values
 
-Stream = tuple["str | None", "str | None", "str | None"]
+Stream = tuple[str | None, str | None, str | None]
 Finding = DriftResult | Event
 
 

@@ -18,12 +18,13 @@ ROLES = ("system", "decide", "upload")
 _HOLDER = "SELECT pid, started, namespace, boot_id, renewed FROM leases WHERE role = ?"
 
 
+Holder = tuple[int, str, str, str]  # process id, start time, namespace, boot id
 TTL_SECONDS = 600.0  # every renewal is a commit, and wears the flash
 
 
 def acquire(store: Store, role: str, ttl: float = TTL_SECONDS) -> bool:
     """True while this process holds `role`; takes it where nobody living does."""
-    me = (os.getpid(), _started(os.getpid()), _namespace(os.getpid()), store.clock.boot_id())
+    me = _me(store)
     now = store.clock.monotonic()
     known = _answer(store.query(_HOLDER, (role,)), me, now, ttl)
     if known is not None:
@@ -35,7 +36,11 @@ def acquire(store: Store, role: str, ttl: float = TTL_SECONDS) -> bool:
         return answer is not False
 
 
-def _answer(rows: list[Any], me: tuple[int, str, str, str], now: float, ttl: float) -> bool | None:
+def _me(store: Store) -> Holder:
+    return (os.getpid(), _started(os.getpid()), _namespace(os.getpid()), store.clock.boot_id())
+
+
+def _answer(rows: list[Any], me: Holder, now: float, ttl: float) -> bool | None:
     """True: it is ours and fresh. False: somebody living has it. None: to be taken, or renewed."""
     if not rows:
         return None
@@ -51,13 +56,13 @@ def release(store: Store, role: str) -> None:
 
 
 def holders(store: Store) -> dict[str, int]:
-    """Role -> process id, of the leases that are held."""
-    return dict(store.query("SELECT role, pid FROM leases"))
+    """Role -> process id, of the leases whose holders live."""
+    now, me = store.clock.monotonic(), _me(store)
+    rows = store.query("SELECT role, pid, started, namespace, boot_id, renewed FROM leases")
+    return {role: holder[0] for role, *holder in rows if _alive(tuple(holder), me, now, TTL_SECONDS)}
 
 
-def _alive(
-    row: tuple[int, str, str, str, float], me: tuple[int, str, str, str], now: float, ttl: float
-) -> bool:
+def _alive(row: tuple[int, str, str, str, float], me: Holder, now: float, ttl: float) -> bool:
     pid, started, namespace, boot_id, renewed = row
     if boot_id != me[3]:
         return False

@@ -40,7 +40,7 @@ SIDES = ("inputs.", "outputs.")
 QUANTILES = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 
 Column = Sequence[Any] | NDArray[Any]
-Stream = tuple["str | None", "str | None", "str | None"]
+Stream = tuple[str | None, str | None, str | None]
 
 
 class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
