@@ -36,9 +36,10 @@ class Chart:
 
     def network(self, played: Played) -> Text:
         """A line, broken while the network was gone."""
-        acts, text = self.scene.script, Text()
+        text = Text()
+        first, last = (played.acts.get(f"network_{name}", (played.rows, 0.0))[0] for name in ("gone", "back"))
         for begin in self._begins(played.rows):
-            gone = acts.network_gone <= begin < acts.network_back
+            gone = first <= begin < last
             text.append("╌" if gone else "━", "bold red" if gone else "green")
         return text
 

@@ -50,11 +50,11 @@ def _told(act: Act, scene: Scene, played: Played) -> dict[str, Any]:
         "shifts": lambda: _event(act, "drift", SHIFTED_SENSOR, scene.script.rows, played),
         "network_back": lambda: _drained(played),
     }
-    at = played.acts[act.name]
+    row, at = played.acts[act.name]
     return {
         "name": act.name,
         "what": act.words,
-        "index": act.row,
+        "index": row,
         "ts": at,
         "seconds": at - played.began,
         "reported": find[act.name](),
@@ -72,7 +72,7 @@ def _event(act: Act, type: str, sensor: str, before: int, played: Played) -> dic
                 "message": event.message,
                 "index": data["row"],
                 "delay_predictions": data["row"] - act.row,
-                "delay_seconds": None if heard is None else heard - played.acts[act.name],
+                "delay_seconds": None if heard is None else heard - played.acts[act.name][1],
                 "effect": data.get("effect"),
                 "effect_unit": data.get("effect_unit"),
             }
@@ -92,7 +92,7 @@ def _refusal(scene: Scene, played: Played) -> dict[str, Any] | None:
         return None
     return {
         "message": failing[0].error,
-        "delay_seconds": failing[0].ts - played.acts["network_gone"],
+        "delay_seconds": failing[0].ts - played.acts["network_gone"][1],
         "waiting_records": max(look.waiting for look in gone),
         "waiting_objects": max(look.objects for look in gone),
         "uploaded_meanwhile": gone[-1].uploaded - failing[0].uploaded,
@@ -101,10 +101,10 @@ def _refusal(scene: Scene, played: Played) -> dict[str, Any] | None:
 
 def _drained(played: Played) -> dict[str, Any] | None:
     """The first look at which nothing sealed waited any more."""
+    back = played.acts["network_back"][1]
     for look in played.looks:
-        if look.ts > played.acts["network_back"] and not look.objects and not look.error:
-            delay = look.ts - played.acts["network_back"]
-            return {"message": "everything that waited has been uploaded", "delay_seconds": delay}
+        if look.ts > back and not look.objects and not look.error:
+            return {"message": "everything that waited has been uploaded", "delay_seconds": look.ts - back}
     return None
 
 

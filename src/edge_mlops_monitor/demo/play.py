@@ -21,7 +21,11 @@ from edge_mlops_monitor.worker import Worker
 
 MODEL, VERSION = "flow", "1"
 UPLOAD_SECONDS = 30.0  # for what is left at the end
-BUSY_ROWS = 20  # behind by more than that, the loop gives the other threads a moment
+LATE_SECONDS = 0.25  # a loop that is later than that goes on later, instead of in a hurry
+BUSY_ROWS = 20  # after so many rows a late loop gives the other threads a moment
+PATIENCE_SECONDS = (
+    10.0  # for how long the network stays away until the monitor has noticed, on a busy machine
+)
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +57,7 @@ class Played:
         self.answers = np.zeros(rows)
         self.calls: list[float] = []
         self.floors: list[float] = []
-        self.acts: dict[str, float] = {}  # name of the act -> Unix seconds
+        self.acts: dict[str, tuple[int, float]] = {}  # name of the act -> row, Unix seconds
         self.heard: list[tuple[float, Event]] = []
         self.looks: list[Look] = []
         self.events: list[Event] = []
@@ -113,24 +117,36 @@ def _answer_all(
     pause = 1 / scene.script.rate
     played.began = time.time()
     began = perf_counter()
+    first = began
     for row in range(scene.script.rows):
         wait = began + row * pause - perf_counter()
         if wait > 0 or row % BUSY_ROWS == 0:
             time.sleep(max(wait, 0))
-        if acts and acts[0].row == row:
-            act = acts.popleft()
-            _do(act, network)
-            played.acts[act.name] = time.time()
-            screen.act(played, act)
+        if wait < -LATE_SECONDS:
+            began -= wait
+        if acts and acts[0].row <= row and _may_come(acts[0], played):
+            _do(acts.popleft(), played, network, screen)
         played.times[row] = time.time()
         played.answers[row] = answer(scene.live.row(row), played, row)
         played.rows = row + 1
-    played.seconds = perf_counter() - began
+    played.seconds = perf_counter() - first
+    for act in acts:
+        _do(act, played, network, screen)
 
 
-def _do(act: Act, network: SimulatedNetwork) -> None:
+def _may_come(act: Act, played: Played) -> bool:
+    """Whether the time of an act has come: the network is not back before it was missed."""
+    if act.name != "network_back" or played.looks[-1].error:
+        return True
+    gone_at = played.acts["network_gone"][1]
+    return time.time() - gone_at > PATIENCE_SECONDS
+
+
+def _do(act: Act, played: Played, network: SimulatedNetwork, screen: Screen) -> None:
     if act.name.startswith("network"):
         network.gone = act.name == "network_gone"
+    played.acts[act.name] = (played.rows, time.time())
+    screen.act(played, act)
 
 
 class _Timed:

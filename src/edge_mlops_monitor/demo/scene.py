@@ -64,7 +64,7 @@ class Scene:
         given = settings(script.pace)
         lines = [f"{name}: {msgspec.json.encode(value).decode()}\n" for name, value in given.items()]
         (folder / CONFIG).write_text(HEAD + "".join(lines), encoding="utf-8")
-        self.config = Config.from_dict(given, path=folder / CONFIG)
+        self.config = Config.from_dict(given, path=(folder / CONFIG).absolute())
 
     def _live(self) -> Recording:
         live = Recording(self.script.rows, SEED + 2)
