@@ -52,14 +52,14 @@ def make_room(tx: Transaction, incoming: int) -> None:
 
 def shrink(tx: Transaction) -> bool:
     """One step towards a lower bound, small enough for the journal's share; True where there is more to do."""
-    most, step = most_pages(tx.store.max_bytes), journal_bytes(tx.store.max_bytes) // PAGE_SIZE // 4
+    most, step = most_pages(tx.store.max_bytes), journal_bytes(tx.store.max_bytes) // PAGE_SIZE // 2
     pages: int = tx.sql("PRAGMA page_count").fetchone()[0]
     if pages <= most:
         tx.sql(f"PRAGMA max_page_count = {most}")
         return False
     used = _used(tx)
     if used > _limit(tx):
-        _give_up(tx, max(_limit(tx), used - 4 * step))
+        _give_up(tx, max(_limit(tx), used - 2 * step))
         return _used(tx) < used
     tx.sql(f"PRAGMA incremental_vacuum({min(step, pages - most)})").fetchall()
     return True
