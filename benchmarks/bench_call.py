@@ -78,7 +78,7 @@ def measure(quick: bool) -> None:
         with monitor:
             busy_loop(calls, rows, 40, 0.01)
             time.sleep(1)
-            # 250 calls of ours in about 12 ms: 20 000 a second, as fast as the whole monitor can keep up with.
+            # 250 calls of ours in about 12 ms: 20 000 a second, which the whole monitor can keep up with.
             busy = busy_loop(calls, rows, 100 if quick else 800, 0.010)
             flat_out = busy_loop(calls, rows, 100 if quick else 400, 0.0)
             monitor.flush(60)

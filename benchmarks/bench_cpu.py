@@ -66,7 +66,9 @@ def monitored(seconds: float, upload: bool) -> dict[str, float]:
         with monitor:
             paced(RATE, 2.5, lambda number: log(*rows[number % 1000], model="m"))
             monitor.flush()
-            time.sleep(0.5)
+            if upload:
+                monitor.upload_now()
+            time.sleep(1)  # so that nothing of the warm-up is left to decide about
             began = cpu_seconds()
             count, _ = paced(RATE, seconds, lambda number: log(*rows[number % 1000], model="m"))
             monitor.flush()
@@ -131,8 +133,8 @@ def measure(quick: bool) -> None:
     store, seal, bare = (run(part, quick) for part in ("store", "seal", "bare_store"))
     at = {"beside": microseconds(bare, alone), "beside_is": "encode, insert into SQLite by the thousand"}
     figures = [
-        figure("CPU for a prediction: capture, store, drift", microseconds(store, alone), "us", goal=25, **at),
-        figure("CPU for a prediction: the same and sealing", microseconds(seal, alone), "us", goal=40, **at),
+        figure("CPU a prediction: capture, store, drift", microseconds(store, alone), "us", goal=25, **at),
+        figure("CPU a prediction: the same and sealing", microseconds(seal, alone), "us", goal=40, **at),
     ]
     seconds = minute(quick)
     slow, idle = run("slowly", quick), run("slow_loop", True)

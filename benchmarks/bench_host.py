@@ -69,7 +69,13 @@ def measure(quick: bool) -> None:
         monitor.stop()
     at = {"beside_is": "the same host without the monitor"}
     figures = [
-        figure("a host's step of 1 ms, median", percentile(watched, 0.5), "ms", beside=percentile(plain, 0.5), **at),
+        figure(
+            "a host's step of 1 ms, median",
+            percentile(watched, 0.5),
+            "ms",
+            beside=percentile(plain, 0.5),
+            **at,
+        ),
         figure(
             "a host's step of 1 ms, p99",
             percentile(watched, 0.99),

@@ -71,7 +71,8 @@ def seconds(part: str, quick: bool) -> float:
 
 
 def described(part: str, found: dict[str, Any], quick: bool) -> str:
-    return f"{found['rate']:.0f} a second for {seconds(part, quick):.0f} s; {found['waiting']} waited at the end"
+    length = seconds(part, quick)
+    return f"{found['rate']:.0f} a second for {length:.0f} s; {found['waiting']} waited at the end"
 
 
 def measure(quick: bool) -> None:

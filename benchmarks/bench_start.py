@@ -6,15 +6,12 @@ time, since everything else on the machine can only add to it.
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
 import subprocess
 import sys
-import time
 from typing import Any
 
-from workload import arguments, config, figure, payloads, report, resident_mb, scratch
+from workload import arguments, config, figure, payloads, report, scratch
 
 IMPORT = "from edge_mlops_monitor import EdgeMonitor"
 PROGRAM = """
@@ -37,7 +34,7 @@ monitor.log_prediction({inputs!r}, {outputs!r}, model="m")
 def fresh(statements: str) -> tuple[float, float, bool]:
     """Milliseconds and MB after `statements` in a fresh interpreter, and whether NumPy came with them."""
     command = [sys.executable, "-c", PROGRAM.format(statements=statements)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": ""})
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     took, memory, numpy = done.stdout.split()
     return float(took), float(memory), numpy == "True"
 
@@ -58,12 +55,18 @@ def starting(rounds: int) -> list[dict[str, Any]]:
             found["first"].append(fresh(first_prediction(folder)))
     memory = {name: statistics.median(run[1] for run in runs) for name, runs in found.items()}
     times = {name: min(run[0] for run in runs) for name, runs in found.items()}
-    numpy = "without NumPy" if not any(run[2] for run in found["import"]) else "NumPy was imported"
+    numpy = "NumPy was imported" if any(run[2] for run in found["import"]) else "without NumPy"
     medians = {name: statistics.median(run[0] for run in runs) for name, runs in found.items()}
     beside = {"beside": memory["bare"], "beside_is": "bare Python"}
     return [
-        figure("import, time", times["import"], "ms", goal=120, note=f"median {medians['import']:.0f} ms; {numpy}"),
-        figure("import, memory above bare Python", memory["import"] - memory["bare"], "MB", goal=10, **beside),
+        figure(
+            "import, time",
+            times["import"],
+            "ms",
+            goal=120,
+            note=f"median {medians['import']:.0f} ms; {numpy}",
+        ),
+        figure("import, above bare Python", memory["import"] - memory["bare"], "MB", goal=10, **beside),
         figure(
             "import, construction, start and first prediction",
             times["first"],
@@ -74,44 +77,51 @@ def starting(rounds: int) -> list[dict[str, Any]]:
     ]
 
 
-def resident(seconds: float, kind: str) -> float:
-    """Resident memory with drift on, at 100 predictions a second."""
-    from edge_mlops_monitor import EdgeMonitor
+RESIDENT = """
+import sys, time
+from edge_mlops_monitor import EdgeMonitor
+inputs, outputs = {row!r}
+monitor = EdgeMonitor(config={config!r})
+monitor.start()
+for number in range({count}):
+    monitor.log_prediction(inputs | {{"feature_00": number % 97 / 97}}, outputs, model="m")
+    time.sleep(0.01)
+monitor.flush()
+errors = monitor.upload_now()["errors"] if {upload} else ""
+memory = next(line for line in open("/proc/self/status") if line.startswith("VmRSS:")).split()[1]
+print(int(memory) / 1024, errors or "")
+sys.stdout.flush()
+import os; os._exit(0)
+"""
 
-    rows = payloads(100)
+
+def resident(seconds: float, url: str = "") -> float:
+    """Resident memory with drift on, at 100 predictions a second, on a device that was started before."""
     sections: dict[str, Any] = {
         "model_logging": {"flush_interval_seconds": 1},
         "telemetry": {"upload_interval_seconds": 2},
     }
-    url = os.environ.get("BENCH_S3", "")
-    if kind == "s3":
+    if url:
         keys = {"access_key_id": "a", "secret_access_key": "b", "region": "us-east-1"}
         sections["sinks"] = {"s3": {"type": "s3", "bucket": "bench", "endpoint_url": url, **keys}}
-    with scratch() as folder, EdgeMonitor(config=config(folder, **sections)) as monitor:
-        for number in range(int(seconds * 100)):
-            monitor.log_prediction(*rows[number % 100], model="m")
-            time.sleep(0.01)
-        monitor.flush()
-        if kind == "s3":
-            sent = monitor.upload_now()
-            assert not sent["errors"], sent
-        return resident_mb()
-
-
-def run(part: str, quick: bool, url: str = "") -> float:
-    command = [sys.executable, __file__, "--part", part, *["--quick"] * quick]
-    environment = {**os.environ, "BENCH_S3": url}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return float(json.loads(done.stdout))
+    with scratch() as folder:
+        settings = config(folder, **sections)
+        for count in (1, int(seconds * 100)):
+            program = RESIDENT.format(row=payloads(1)[0], config=settings, count=count, upload=bool(url))
+            done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        memory, _, errors = done.stdout.strip().partition(" ")
+        assert not errors, errors
+        return float(memory)
 
 
 def measure(quick: bool) -> None:
     figures = starting(3 if quick else 10)
     bare = fresh("pass")[1]
     beside = {"beside": bare, "beside_is": "bare Python"}
-    figures.append(figure("resident with drift on", run("drift", quick), "MB", goal=45, **beside))
+    seconds = 4.0 if quick else 12.0
+    figures.append(figure("resident with drift on", resident(seconds), "MB", goal=45, **beside))
     for url in s3_server():
-        figures.append(figure("resident with drift and S3", run("s3", quick, url), "MB", goal=60, **beside))
+        figures.append(figure("resident with drift and S3", resident(seconds, url), "MB", goal=60, **beside))
     report("start", figures)
 
 
@@ -126,8 +136,4 @@ def s3_server() -> Any:
 
 
 if __name__ == "__main__":
-    given = arguments()
-    if given.part:
-        print(json.dumps(resident(4.0 if given.quick else 12.0, given.part)))
-    else:
-        measure(given.quick)
+    measure(arguments().quick)

@@ -31,7 +31,7 @@ def payloads(count: int = 1000, seed: int = 1) -> list[Payload]:
 
 def reference_file(folder: str | os.PathLike[str]) -> str:
     """A reference for every feature, so that drift is decided about from the first prediction on."""
-    rows = payloads(3000, seed=2)
+    rows = payloads(1000, seed=2)
     values: dict[str, list[float]] = {}
     for inputs, outputs in rows:
         for name, value in {**inputs, **outputs}.items():
@@ -98,7 +98,9 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def paced(rate: int, seconds: float, act: Callable[[int], object], *, yields: bool = True) -> tuple[int, float]:
+def paced(
+    rate: int, seconds: float, act: Callable[[int], object], *, yields: bool = True
+) -> tuple[int, float]:
     """Call `act(number)` `rate` times a second in bursts of 10 ms; how often, and the seconds it took.
 
     With `yields=False` the time between two bursts is spun away, and the interpreter's lock never let go.
@@ -108,9 +110,9 @@ def paced(rate: int, seconds: float, act: Callable[[int], object], *, yields: bo
     began = time.perf_counter()
     number, due = 0, began
     while due - began < seconds:
-        for number in range(number, number + burst):
+        for _ in range(burst):
             act(number)
-        number += 1
+            number += 1
         due += pause
         wait = due - time.perf_counter()
         if wait > 0 and yields:
