@@ -152,7 +152,7 @@ def _check_header(path: Path, header: list[str]) -> None:
     )
     if double is not None:
         raise DataError(f"{path}: has two columns called '{double}'; rename one")
-    if all(_is_number(name) for name in header):
+    if all(unix_seconds(name) is not None for name in header):
         raise DataError(f"{path}: has no header (its first line holds numbers); put the columns' names there")
 
 
@@ -374,14 +374,6 @@ def _category(value: Any) -> str | None:
     if value is None or value == "":
         return None
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def unix_seconds(value: Any) -> float | None:

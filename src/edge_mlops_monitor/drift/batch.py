@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift.binning import CategoryBins, NumericBins, numbers
+from edge_mlops_monitor.drift.binning import CategoryBins, NumericBins, as_floats, only_finite
 from edge_mlops_monitor.drift.reference import Column, FeatureReference
 
 Floats = NDArray[np.float64]
@@ -67,8 +67,9 @@ class Encoder:
             elif isinstance(bins, CategoryBins):
                 codes[place] = bins.codes(_plain(column))
             elif table is not None:
-                values[place] = numbers(column)
+                values[place] = as_floats(column)
                 codes[place] = table[1][table[0].searchsorted(values[place])]
+        only_finite(values)
         numeric = np.array([table is not None for table in self._tables], dtype=bool)
         missing = np.isnan(values) & numeric[:, None]
         if missing.any():

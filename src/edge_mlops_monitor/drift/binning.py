@@ -121,13 +121,21 @@ def numbers(column: Sequence[Any] | NDArray[Any]) -> Floats:
     >>> numbers([1, None, "2", True, 10 ** 400]).tolist()
     [1.0, nan, nan, 1.0, nan]
     """
+    return only_finite(as_floats(column))
+
+
+def as_floats(column: Sequence[Any] | NDArray[Any]) -> Floats:
+    """A column as floats, infinities included; NaN for whatever is no number."""
     if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype.kind in "fiub":
-        array = column.astype(np.float64)
-    else:
-        found = list(column)
-        if set(map(type, found)) != {float}:
-            found = [_number(value) for value in found]
-        array = np.fromiter(found, dtype=np.float64, count=len(found))
+        return column.astype(np.float64)
+    found = column if isinstance(column, list) else list(column)
+    if set(map(type, found)) != {float}:
+        found = [_number(value) for value in found]
+    return np.fromiter(found, dtype=np.float64, count=len(found))
+
+
+def only_finite(array: Floats) -> Floats:
+    """The same array with NaN in place of infinities."""
     finite = np.isfinite(array)
     if not finite.all():
         array[~finite] = math.nan
