@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 4096
 RESERVE_BYTES = 256 << 10  # in a fresh file, and as much in its journal, for when the disk is full
-CHUNK = 64  # part of the bound that is freed at a time: seldom enough to spare flash, small enough to be short
+CHUNK = 64  # part of the bound that is freed at a time: seldom enough to spare flash, and soon done
 ORDER = ("predictions", "system", "actuals", "drift", "events")
 WISHED = ("purged", "superseded")  # reasons that are no loss: the user's order, or a later record
 SPARE_PAGES = 96  # kept free within the bound: room for the declaration of what was given up
@@ -51,7 +51,7 @@ def make_room(tx: Transaction, incoming: int) -> None:
 
 
 def shrink(tx: Transaction) -> bool:
-    """One step towards a lower bound, small enough for the journal's share; True where there is more to do."""
+    """One step towards a lower bound, small enough for the journal; True where there is more to do."""
     most, step = most_pages(tx.store.max_bytes), journal_bytes(tx.store.max_bytes) // PAGE_SIZE // 2
     pages: int = tx.sql("PRAGMA page_count").fetchone()[0]
     if pages <= most:
