@@ -200,6 +200,15 @@ def test_a_lasting_change_is_reported_once_however_long_it_lasts() -> None:
     assert len(found) < 30  # with results on change and about once an hour
 
 
+def test_a_change_that_becomes_smaller_is_no_recovery() -> None:
+    for seed in range(6):
+        data = normal(1000 + 3000, 1, seed)
+        data[1500:2000] += 1.2
+        data[2000:] += 0.5
+        found = events(run(watcher(columns(data[:1000]), average_run_length=5000), columns(data[1000:])))
+        assert [one.type for one in found] == ["drift"]
+
+
 def test_trifles_below_the_minimum_effect_are_not_reported() -> None:
     data = normal(20_000 + 20_000, 1)
     data[20_000:] += 0.1
@@ -402,6 +411,8 @@ def test_a_restart_at_any_row_changes_no_decision(row: int) -> None:
     state = first.state()
     assert second.restore(state)
     assert second.state() == state
+    assert second.check() == first.check()
+    assert second.status() == first.status()
     found += second.update(STREAM, {name: column[row:] for name, column in data.items()}, times[row:])
     assert found == expected
     assert second.state() == whole.state()
