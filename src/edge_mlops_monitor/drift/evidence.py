@@ -38,6 +38,7 @@ AFTER_ROWS = 2000.0  # most rows that the picture of the time after a change is 
 RESTART = 0.7  # a bet's change would have begun anew while its log M is less than this above log w
 RING = 64  # blocks that are kept to tell what came since a change
 LEAST_BACK, MOST_BACK = 100.0, 1000.0  # rows that must look like the reference before an alarm is over
+BACK_LOG_RATIO = 2.0  # most that a tilt may then be likelier than the reference, in logs
 RETRY_ROWS = 1000  # until a feature held back by the minimum effect is looked at again
 
 FINE, WARNED, ALARMED = 0, 1, 2
@@ -217,16 +218,18 @@ class Evidence:
         """Whether the rows since the reference seemed to hold again fit it by themselves.
 
         An alarm's first picture of a change is often too large, and next to it a smaller change
-        looks like none; the likelihood-ratio statistic G does not depend on that picture. None while
+        looks like none; the likelihood-ratio statistic G and the tilts do not depend on it. None while
         there are too few rows to tell a change of `size` (Cohen's w) from none.
         """
         counts, _ = self._rows_from(feature, int(self.state["back_row"][feature]), last_row)
         if counts.sum() < min(max(LEAST_BACK, 25 / max(size, 1e-3) ** 2), MOST_BACK / self.tau[feature]):
             return None
-        expected, seen = self.null(feature) * counts.sum(), counts > 0
-        g = float((counts[seen] * np.log(counts[seen] / expected[seen])).sum())
+        null, rows, seen = self.null(feature), counts.sum(), counts > 0
+        g = float((counts[seen] * np.log(counts[seen] / (null[seen] * rows))).sum())
+        tilts = self.log_tilts[:, self.cells_of(feature)]
+        by_tilt = (tilts * counts).sum(axis=1) - rows * np.log((np.exp(tilts) * null).sum(axis=1))
         freedom = (len(counts) - 1) / 2
-        return g <= freedom + math.sqrt(freedom)
+        return g <= freedom + math.sqrt(freedom) and float(by_tilt.max()) <= BACK_LOG_RATIO
 
     def _rows_from(self, feature: int, row: int, last_row: int) -> tuple[Floats, Floats]:
         last = last_row // self.block_rows
