@@ -56,10 +56,11 @@ class Chart:
 
     def marks(self, rows: Sequence[int], mark: str, style: str) -> Text:
         """`mark` at each of these rows."""
-        characters = [" "] * self.columns
-        for row in rows:
-            characters[min(int(np.searchsorted(self._edges, row, side="right")) - 1, self.columns - 1)] = mark
-        return Text("".join(characters), style)
+        places = {min(int(np.searchsorted(self._edges, row, side="right")), self.columns) - 1 for row in rows}
+        text = Text()
+        for place in range(self.columns):
+            text.append(*((mark, style) if place in places else (" ", None)))
+        return text
 
     def axis(self) -> Text:
         """Seconds, from the left to the right."""

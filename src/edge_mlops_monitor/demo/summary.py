@@ -28,7 +28,7 @@ def show(console: Console, scene: Scene, played: Played, story: dict[str, Any]) 
     """Print the summary."""
     parts: list[tuple[str, RenderableType]] = [
         ("The run, from left to right", timeline(scene, played, story, console.width)),
-        ("Injected, and reported", injections(story)),
+        ("Injected, and how much later it was reported", injections(story)),
         ("Stored and uploaded", delivery(story)),
         ("What a prediction costs", cost(story)),
     ]
@@ -65,7 +65,7 @@ def timeline(scene: Scene, played: Played, story: dict[str, Any], width: int) ->
 def injections(story: dict[str, Any]) -> RenderableType:
     """One row for each thing that was injected, and for each alarm that followed from it or from nothing."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_edge=False)
-    for name in ("at", "injected", "reported by the monitor", "predictions", "later"):
+    for name in ("at", "injected", "reported by the monitor", "predictions", "seconds"):
         table.add_column(name, justify="left" if name in ("injected", "reported by the monitor") else "right")
     told = {one["reported"]["event"] for one in story["injected"] if _has_event(one)}
     others = [event for event in story["events"] if event["severity"] != "info" and event["id"] not in told]
