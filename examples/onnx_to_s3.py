@@ -85,7 +85,7 @@ def serve(monitor: EdgeMonitor, model: Path, images: Any, labels: Any) -> tuple[
     return faded_at, right
 
 
-def report(monitor: EdgeMonitor, faded_at: float, right: list[bool], upload: dict[str, Any]) -> None:
+def report(monitor: EdgeMonitor, faded_at: float, right: list[bool]) -> None:
     """What was done, what the device noticed, what has arrived."""
     before, after = np.array_split(right, [len(right) // 2])
     print(f"{len(right)} pictures: {before.mean():.1%} read right, {after.mean():.1%} once the column faded")
@@ -97,9 +97,11 @@ def report(monitor: EdgeMonitor, faded_at: float, right: list[bool], upload: dic
     on_column = sum(alarm.data["feature"].endswith(f"[{FADED_COLUMN}]") for alarm in alarms)
     early = sum(alarm.ts < faded_at for alarm in alarms)
     print(f"alarms: {len(alarms)}, {on_column} of them on the faded column; before it faded: {early}")
-    print(f"uploaded: {upload['records']} records in {upload['delivered']} objects", end=", ")
-    print(f"{upload['pending']} objects wait; errors: {upload['errors'] or 'none'}")
-    print(f"not recorded: {monitor.get_status()['dropped'] or 'nothing'}")
+    status = monitor.get_status()
+    s3 = status["sinks"]["s3"]
+    print(f"uploaded: {s3['records']} records in {s3['objects']} objects", end=", ")
+    print(f"{s3['pending']} objects wait; error: {s3['last_error'] or 'none'}")
+    print(f"not recorded: {status['dropped'] or 'nothing'}")
 
 
 def main() -> None:
@@ -117,7 +119,8 @@ def main() -> None:
     train(known, known_labels, given.folder)
     with EdgeMonitor(config=config(given.folder, given.bucket, given.endpoint_url)) as monitor:
         faded_at, right = serve(monitor, given.folder / "digits.onnx", new, new_labels)
-    report(monitor, faded_at, right, monitor.upload_now(timeout=60))
+    monitor.upload_now(timeout=60)
+    report(monitor, faded_at, right)
 
 
 if __name__ == "__main__":
