@@ -20,6 +20,7 @@ SEQ_MASK = (1 << SEQ_BITS) - 1
 
 _encode = msgspec.msgpack.Encoder(enc_hook=str).encode
 _decode = msgspec.msgpack.Decoder(list[list[Any]]).decode
+_split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 NIL = 0xC0  # MessagePack
 
 ENVELOPE = Record.__struct_fields__
@@ -54,7 +55,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
     def rows(self) -> list[list[Any]]:
         """The records as they are packed: values in the order of `FIELDS`, oldest first."""
-        return _decode(split_payload(self.payload)[1])
+        return _decoded(split_payload(self.payload)[1])
 
     def records(self) -> list[Record]:
         """The records, oldest first, complete with the fields of the row."""
@@ -69,7 +70,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
         }
         return [
             cls(seq=seq, **shared, **dict(zip(fields, row, strict=False)))
-            for seq, row in zip(numbers, _decode(rows), strict=False)
+            for seq, row in zip(numbers, _decoded(rows), strict=False)
         ]
 
 
@@ -109,6 +110,33 @@ def split_payload(payload: bytes) -> tuple[bytes, bytes]:
         return payload[:1], payload[1:]
     numbers = msgspec.msgpack.Decoder(tuple[msgspec.Raw, msgspec.Raw]).decode(b"\x92" + payload)
     return bytes(numbers[0]), bytes(numbers[1])
+
+
+def _decoded(rows: bytes) -> list[list[Any]]:
+    try:
+        return _decode(rows)
+    except (msgspec.DecodeError, RecursionError):
+        return [decode_row(row) for row in _split(rows)]
+
+
+def decode_row(row: bytes | msgspec.Raw) -> list[Any]:
+    """The values of an encoded row.
+
+    Not everything that can be encoded can be decoded (a frozen dataclass as a name in a dict; lists nested
+    as deeply as the encoder's stack allowed): such a value becomes a stub, for the sake of those beside it.
+
+    >>> decode_row(msgspec.msgpack.encode([1, {(1, 2): 3}])), decode_row(bytes([0x92, 1, 0x81, 0x80, 3]))
+    ([1, {(1, 2): 3}], [1, '<unreadable>'])
+    """
+    return [decode_value(value) for value in _split(row)]
+
+
+def decode_value(value: bytes | msgspec.Raw) -> Any:
+    """One encoded value, or its stub."""
+    try:
+        return msgspec.msgpack.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        return "<unreadable>"
 
 
 def split_id(prediction_id: str) -> tuple[str, int] | None:

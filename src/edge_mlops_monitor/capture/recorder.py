@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from edge_mlops_monitor.blocks import decode_row, decode_value
 from edge_mlops_monitor.capture.halves import Halves
 from edge_mlops_monitor.capture.hotpath import ROW_OVERHEAD, hot_path
 from edge_mlops_monitor.capture.redaction import Redaction
@@ -165,7 +166,7 @@ class Recorder:
 
     def freeze(self, value: Any) -> Any:
         """A copy of `value` as plain data that nobody else holds."""
-        return msgspec.msgpack.decode(self.encode_value(value))
+        return decode_value(self.encode_value(value))
 
     def _encode_slowly(self, values: tuple[Any, ...]) -> bytes:
         """A row of which something cannot be encoded as it is: simplified, or, at the worst, a stub."""
@@ -182,7 +183,7 @@ class Recorder:
     def _shorten(self, row: bytes) -> bytes:
         if self._snapshot.raw_bytes:
             return row
-        return self._encode_slowly(tuple(msgspec.msgpack.decode(row)))
+        return self._encode_slowly(tuple(decode_row(row)))
 
     def _given_id(self, given: Any) -> str:
         id = text_of(given)

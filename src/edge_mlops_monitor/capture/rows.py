@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 
@@ -10,7 +11,7 @@ def to_rows(table: Any) -> list[Any]:
     """The rows of a table whose axis 0 is the prediction.
 
     Takes a NumPy array (1-D: scalars, 2-D: lists), a pandas or polars frame, an Arrow table or record batch,
-    a dict of columns, or any sequence. Raises ValueError where columns differ in length.
+    a dict of columns, or any sequence. Raises ValueError for anything else, and where columns differ in length.
 
     >>> to_rows({"a": [1, 2], "b": ["x", "y"]})
     [{'a': 1, 'b': 'x'}, {'a': 2, 'b': 'y'}]
@@ -24,8 +25,10 @@ def to_rows(table: Any) -> list[Any]:
     if isinstance(table, Mapping):
         return _from_columns(table)
     if hasattr(table, "tolist") and hasattr(table, "shape"):  # NumPy, pandas.Series; torch
-        return list(table) if len(table.shape) > 1 and table[0].size > 64 else _listed(table)
-    return list(table)
+        return list(table) if len(table.shape) > 1 and len(table) and table[0].size > 64 else _listed(table)
+    if isinstance(table, (str, bytes, bytearray, memoryview)) or not hasattr(table, "__len__"):
+        raise ValueError(f"{type(table).__name__} is no table")  # an iterator would be used up by reading it
+    return list(islice(table, len(table)))
 
 
 def spread(value: Any, total: int) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -113,8 +114,8 @@ def summarise_array(array: Any) -> dict[str, Any]:
     """
     import numpy
 
-    flat = array.reshape(-1)
-    flat = flat[:: -(-flat.size // SAMPLED_ELEMENTS)].astype(numpy.float64)
+    # `flat` copies only what it is asked for, also where the array does not lie in one piece.
+    flat = array.flat[:: -(-array.size // SAMPLED_ELEMENTS)].astype(numpy.float64)
     finite = flat[numpy.isfinite(flat)]
     record: dict[str, Any] = {"shape": list(array.shape), "dtype": str(array.dtype)}
     record.update({"mean": None, "sd": None, "min": None, "max": None})
@@ -167,7 +168,7 @@ class _Plain:
                 _text(str(key)): self.value(item, depth + 1) for key, item in list(value.items())[:MAX_ITEMS]
             }
         if isinstance(value, (list, tuple, set, frozenset)):
-            return self._sequence(list(value), depth)
+            return self._sequence(list(islice(value, len(value))), depth)  # a subclass may go on for ever
         known = self.hook(value)
         return known if kind is type(known) and known is value else self.value(known, depth + 1)
 
@@ -206,4 +207,7 @@ def text_of(value: Any) -> str:
 
 def _described(value: Any) -> str:
     """The type's name: what an object of unknown type is recorded as, since its repr may hold anything."""
-    return f"<{type(value).__module__}.{type(value).__qualname__}>"
+    try:
+        return f"<{type(value).__module__}.{type(value).__qualname__}>"
+    except Exception:  # a metaclass can do anything
+        return "<unnameable>"

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from edge_mlops_monitor import blocks
-from edge_mlops_monitor.blocks import FIELDS, Packed, split_id
+from edge_mlops_monitor.blocks import FIELDS, Packed, decode_row, split_id
 from edge_mlops_monitor.capture.redaction import Redaction
 from edge_mlops_monitor.errors import StoreFullError
 from edge_mlops_monitor.records import Actual, Record
@@ -21,7 +21,6 @@ from edge_mlops_monitor.transaction import Transaction
 ROWS_PER_BLOCK = 250  # so that whoever decodes a block holds the interpreter lock for a millisecond
 LOSSES = {"memory_full", "unrecordable"}  # other counts: records kept, or not wanted
 
-_decode = msgspec.msgpack.Decoder(list[Any]).decode
 _encode = msgspec.msgpack.Encoder().encode
 INPUTS, OUTPUTS, ERROR, TAGS = (
     FIELDS["predictions"].index(name) for name in ("inputs", "outputs", "error", "tags")
@@ -92,7 +91,7 @@ def row_id(row: bytes) -> str:
     head = row[TIME_AT + 8]
     if head & 0xE0 == 0xA0:  # fixstr: what the hot path's own ids are
         return row[TIME_AT + 9 : TIME_AT + 9 + (head & 0x1F)].decode()
-    return str(_decode(row)[1])
+    return str(decode_row(row)[1])
 
 
 def _packed(rows: Sequence[bytes]) -> Packed:
@@ -143,19 +142,14 @@ def _taken_from_store(tx: Transaction, id: str) -> bytes | None:
     matches = [getattr(record, "id", None) == id for record in block.records()]
     if True not in matches:
         return None
-    row = _decode_rows(block)[len(matches) - 1 - matches[::-1].index(True)]
+    row = block.rows()[len(matches) - 1 - matches[::-1].index(True)]
     tx.rewrite(block, matches, "superseded")
     return _encode(row)
 
 
-def _decode_rows(block: blocks.Block) -> list[list[Any]]:
-    rows: list[list[Any]] = msgspec.msgpack.decode(blocks.split_payload(block.payload)[1])
-    return rows
-
-
 def _joined(earlier: bytes, later: bytes) -> tuple[bytes, bool]:
     """The later record; if the two are halves of one prediction, both together (and True)."""
-    old, new = _decode(earlier), _decode(later)
+    old, new = decode_row(earlier), decode_row(later)
     if old[OUTPUTS] is None and old[ERROR] is None and new[INPUTS] is None:
         whole = [old[0], *new[1:INPUTS], old[INPUTS], new[OUTPUTS], max(0.0, new[0] - old[0]), *new[ERROR:]]
         return _encode(whole), True
@@ -165,7 +159,7 @@ def _joined(earlier: bytes, later: bytes) -> tuple[bytes, bool]:
 
 def redact_row(row: bytes, redaction: Redaction) -> bytes:
     """A row with the redaction applied to its inputs, outputs and tags."""
-    values = _decode(row)
+    values = decode_row(row)
     for index, name in ((INPUTS, "inputs"), (OUTPUTS, "outputs"), (TAGS, "tags")):
         values[index] = redaction.apply(name, values[index])
     return _encode(values)
