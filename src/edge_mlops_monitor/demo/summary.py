@@ -64,7 +64,7 @@ def timeline(scene: Scene, played: Played, story: dict[str, Any], width: int) ->
 
 def injections(story: dict[str, Any]) -> RenderableType:
     """One row for each thing that was injected, and for each alarm that followed from it or from nothing."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_edge=False)
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim", show_edge=False)
     for name in ("at", "injected", "reported by the monitor", "predictions", "seconds"):
         table.add_column(name, justify="left" if name in ("injected", "reported by the monitor") else "right")
     told = {one["reported"]["event"] for one in story["injected"] if _has_event(one)}
