@@ -288,7 +288,7 @@ class Runtime:
             return {**status.nothing(), "enabled": False}
         try:
             known = status.describe(self.open_store(), self.config)
-        except StoreError as error:
+        except Exception as error:  # a status is asked for when something is wrong: it says what
             known = {**status.nothing(), "database": {"exists": False, "problem": str(error)}}
         known["prediction_count"] += self.recorder.buffered
         dropped = self.recorder.dropped + type(self.recorder.dropped)(known["dropped"])
