@@ -109,10 +109,12 @@ def rows_of_one() -> None:
 
 MODES = [
     *((mode, 4096) for mode in ("PERSIST", "TRUNCATE", "DELETE", "WAL", "PERSIST rows", "WAL rows")),
+    ("PERSIST", 2048),
+    ("WAL", 2048),
     ("PERSIST", 1024),
     ("WAL", 1024),
 ]
-INTERVALS = (1.0, 5.0, 30.0)
+INTERVALS = (1.0, 5.0, 30.0)  # seconds between two group commits
 
 
 def run(part: str, quick: bool) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+import statistics
 import time
 from collections.abc import Callable
+from itertools import chain
 
 from workload import arguments, config, figure, payloads, percentile, report, scratch
 
@@ -44,11 +46,16 @@ def stretch(step: Callable[[int], object], seconds: float, into: list[float]) ->
         time.sleep(max(0.0, due - time.perf_counter()))
 
 
+def tail(turns: list[list[float]]) -> float:
+    """The p99 of a turn: the median over all turns, so that one disturbed turn does not decide."""
+    return statistics.median(percentile(turn, 0.99) for turn in turns)
+
+
 def measure(quick: bool) -> None:
     rows, infer = payloads(), inference()
     seconds, turns = (5.5, 1) if quick else (10.5, 4)
-    plain: list[float] = []
-    watched: list[float] = []
+    plain: list[list[float]] = [[] for _ in range(turns)]
+    watched: list[list[float]] = [[] for _ in range(turns)]
     with scratch() as folder:
         sections = {"telemetry": {"upload_interval_seconds": 5}}
         monitor = EdgeMonitor(config=config(folder, upload=True, **sections))
@@ -60,33 +67,35 @@ def measure(quick: bool) -> None:
         with monitor:  # brings the libraries, which happens once
             stretch(step_with, 1.5, [])
             monitor.flush()
-        for _ in range(turns):
-            stretch(lambda number: infer(), seconds, plain)
+        for turn in range(turns):
+            stretch(lambda number: infer(), seconds, plain[turn])
             with monitor:
                 stretch(step_with, 1.0, [])
-                stretch(step_with, seconds, watched)
+                stretch(step_with, seconds, watched[turn])
         stored = monitor.get_status()
         monitor.stop()
     at = {"beside_is": "the same host without the monitor"}
     figures = [
         figure(
             "a host's step of 1 ms, median",
-            percentile(watched, 0.5),
+            percentile([*chain(*watched)], 0.5),
             "ms",
-            beside=percentile(plain, 0.5),
+            beside=percentile([*chain(*plain)], 0.5),
             **at,
         ),
         figure(
             "a host's step of 1 ms, p99",
-            percentile(watched, 0.99),
+            tail(watched),
             "ms",
-            beside=percentile(plain, 0.99),
+            beside=tail(plain),
             ratio_goal=1.1,
             **at,
         ),
-        figure("a host's step of 1 ms, longest", max(watched), "ms", beside=max(plain), **at),
+        figure(
+            "a host's step of 1 ms, longest", max(map(max, watched)), "ms", beside=max(map(max, plain)), **at
+        ),
     ]
-    report("host", figures, steps=len(watched), uploaded=stored["last_upload"] is not None)
+    report("host", figures, steps=sum(map(len, watched)), uploaded=stored["last_upload"] is not None)
 
 
 if __name__ == "__main__":
