@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,11 +35,20 @@ def test_a_run_must_be_long_in_every_sense() -> None:
     assert least_runs(np.array([3]), np.array([1.0]), -1.0).tolist() == [math.inf]
 
 
-def test_runs_within_ties_alarm_no_more_often_than_the_budget() -> None:
+def _ties(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return np.round(rng.normal(size=shape) * 4)
+
+
+def _mostly_zero(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return np.where(rng.random(shape) < 0.9, 0.0, rng.normal(size=shape))
+
+
+@pytest.mark.parametrize("healthy_values", [_ties, _mostly_zero])
+def test_runs_of_healthy_data_alarm_no_more_often_than_the_budget(healthy_values: Any) -> None:
     rng = np.random.default_rng(1)
     alarms = 0
     for _ in range(20):
-        healthy = np.round(rng.normal(size=(1000 + 10_000, 4)) * 4)
+        healthy = healthy_values(rng, (1000 + 10_000, 4))
         check = StuckCheck([run_lengths(healthy[:1000, i]) for i in range(4)])
         live = healthy[1000:]
         blocks = len(live) // 25

@@ -24,7 +24,7 @@ from edge_mlops_monitor.capture.silence import SilentRecorder
 from edge_mlops_monitor.capture.snapshot import Snapshot, text_of
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.config import Config
-from edge_mlops_monitor.errors import ConfigError, DataError, StoreError
+from edge_mlops_monitor.errors import ConfigError, DataError
 from edge_mlops_monitor.identity import default_device_id, random_device_id
 from edge_mlops_monitor.records import Actual, DriftResult, Event
 from edge_mlops_monitor.store import Store

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 LEAST_RUN = 10
+FREQUENT = 0.05  # share of the rows from which on a value's own repeats are looked at
 CERTAINTY = 2.6  # standard normal quantile of the upper limit of the share of repeats, one-sided 99.5 %
 
 
@@ -43,13 +44,25 @@ def run_lengths(values: Floats, segment: int = 0) -> RunLengths:
     if len(values) < 2 or len(np.unique(values[~np.isnan(values)])) < 2:
         return RunLengths()
     runs, _ = runs_of(values[:, None], np.full(1, math.nan), np.zeros(1, dtype=np.int64))
-    repeats, pairs = int((values[1:] == values[:-1]).sum()), len(values) - 1
+    before, after = values[:-1], values[1:]
     if segment:
-        runs = runs[: len(values)]
-        joints = np.arange(segment, len(values), segment)
-        repeats -= int((values[joints] == values[joints - 1]).sum())
-        pairs -= len(joints)
-    return RunLengths(longest=int(runs.max()), repeat_share=_upper_limit(repeats, pairs))
+        within = np.arange(1, len(values)) % segment != 0
+        before, after = before[within], after[within]
+    return RunLengths(longest=int(runs.max()), repeat_share=_repeat_share(before, after))
+
+
+def _repeat_share(before: Floats, after: Floats) -> float:
+    """The share of rows that repeat the row before: overall, or of the frequent value that repeats most.
+
+    A pixel that is mostly zero repeats its zeros more often than all of its values together say.
+    """
+    repeats = before == after
+    limit = _upper_limit(int(repeats.sum()), len(repeats))
+    distinct, counts = np.unique(before, return_counts=True)
+    for value in distinct[counts >= FREQUENT * len(before)].tolist():
+        of_value = repeats[before == value]
+        limit = max(limit, _upper_limit(int(of_value.sum()), len(of_value)))
+    return limit
 
 
 def _upper_limit(hits: int, trials: int) -> float:
