@@ -89,7 +89,7 @@ def measure(quick: bool) -> None:
 
 def figures(busy: Any, flat_out: Any, asleep: Any) -> list[dict[str, Any]]:
     own = percentile(busy[2], 0.5)
-    at = {"beside_is": "encode both dicts, append to a deque"}
+    at: dict[str, Any] = {"beside_is": "encode both dicts, append to a deque"}
     base = percentile(busy[0], 0.5) - own
     tail = percentile(asleep[0], 0.99) - own
     return [
