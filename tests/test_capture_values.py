@@ -276,7 +276,8 @@ scalars = st.one_of(
     st.complex_numbers(),
     st.decimals(),
     st.datetimes(timezones=st.none() | st.just(timezone.utc)),
-    st.sampled_from(list(ODD)).map(ODD.__getitem__),
+    # By name, since Hypothesis asks values for their text, and the largest has none.
+    st.sampled_from([name for name in ODD if "digits" not in name]).map(lambda name: ODD[name]),
 )
 names = st.one_of(st.text(), st.integers(), st.floats(), st.none(), st.binary(), st.tuples(st.integers()))
 values = st.recursive(

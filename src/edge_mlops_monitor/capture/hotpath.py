@@ -26,6 +26,7 @@ class HotPath(NamedTuple):
     next_id: Callable[[], str]  # for ids that are given out apart from `log`
     append: Callable[[bytes], None]  # for rows that were encoded apart from `log`
     spent: Callable[[int], int]  # subtract bytes that left the buffer; the bytes that remain
+    recount: Callable[[], int]  # the bytes that are in the buffer
     reset: Callable[[], tuple[deque[bytes], str]]  # begin a new session with an empty buffer
     on_next_id: Callable[[Callable[[], None]], None]  # call something once, when the next id is made
 
@@ -84,6 +85,7 @@ def hot_path(
         length = len(row)
         if length > MAX_ROW_BYTES:
             row = shorten(row)
+            length = len(row)
         append(row)
         size += length + ROW_OVERHEAD
         if size > watermark:
@@ -98,9 +100,15 @@ def hot_path(
             on_pressure(size)
 
     def spent(count: int) -> int:
-        # Threads that log at this very moment may overwrite the sum; an empty buffer sets it right again.
         nonlocal size
-        size = max(0, size - count) if buffer else 0
+        size = size - count
+        return size
+
+    def recount() -> int:
+        # Threads that log at the same moment may overwrite each other's sum: the buffer itself is right.
+        nonlocal size
+        rows = list(buffer)
+        size = sum(map(len, rows)) + ROW_OVERHEAD * len(rows)
         return size
 
     def reset() -> tuple[deque[bytes], str]:
@@ -122,4 +130,4 @@ def hot_path(
 
         next_id = first
 
-    return HotPath(log, lambda: next_id(), add, spent, reset, on_next_id)
+    return HotPath(log, lambda: next_id(), add, spent, recount, reset, on_next_id)

@@ -7,6 +7,7 @@ cannot be opened the buffer waits, and the writer tries again.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -22,13 +23,16 @@ from edge_mlops_monitor.capture.redaction import Redaction
 from edge_mlops_monitor.capture.rows import spread, to_rows
 from edge_mlops_monitor.capture.sampling import Keep
 from edge_mlops_monitor.capture.snapshot import Snapshot, text_of
-from edge_mlops_monitor.capture.writing import write_batch
+from edge_mlops_monitor.capture.writing import commits, write_batch
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.errors import StoreError
 from edge_mlops_monitor.records import Record
 from edge_mlops_monitor.store import Store
 from edge_mlops_monitor.worker import Worker
 
+logger = logging.getLogger("edge_mlops_monitor")
+
+SLICE_SECONDS = 1.0
 MAX_OTHERS = 20_000  # records of other kinds that wait while the database cannot be opened
 
 
@@ -88,7 +92,8 @@ class Recorder:
         self._buffer, self.session = self._hot.reset()
         self._others: deque[Record] = deque()
         self._waiters: deque[Waiter] = deque()
-        self._given: set[str] = set()  # ids that may stand in the store already
+        self._given: deque[str] = deque()  # ids that may stand in the store already
+        self._given_before: set[str] = set()  # the same of the write before, whose rows may come only now
         self._write_lock = threading.Lock()
         self.halves = Halves(self._clock)
         self.dropped: Counter[str] = Counter()  # not yet counted in the store
@@ -140,7 +145,7 @@ class Recorder:
         id, now = text_of(input_id), self._time()
         half = self.halves.finish(id)
         if half is None or half.stored:  # the first half may stand in the store, alone
-            self._given.add(id)
+            self._given.append(id)
         outputs = msgspec.Raw(self.encode_value(outputs))
         if half is None:
             self._hot.append(
@@ -187,7 +192,7 @@ class Recorder:
 
     def _given_id(self, given: Any) -> str:
         id = text_of(given)
-        self._given.add(id)
+        self._given.append(id)
         return id
 
     def seconds(self, timestamp: Any) -> float:
@@ -205,16 +210,10 @@ class Recorder:
 
     def _on_pressure(self, size: int) -> None:
         """The buffer is more than a quarter full: let the writer come now; at the bound, the oldest go."""
-        if not self.worker.awake:
+        if not self.worker.awake and self.last_error is None:  # what fails is tried every interval only
             self._start_worker()
             self.worker.wake()
-        while size > self._max_bytes:
-            try:
-                row = self._buffer.popleft()
-            except IndexError:
-                return
-            size = self._hot.spent(len(row) + ROW_OVERHEAD)
-            self.dropped["memory_full"] += 1
+        self._drop_oldest(size)
 
     # - writing -
 
@@ -225,7 +224,15 @@ class Recorder:
         if not self._start_worker():
             return self.write()
         self.worker.wake()
-        return waiter.wait(timeout) and waiter.ok
+        ends = None if timeout is None else time.monotonic() + timeout
+        # In slices, since another thread may stop the worker at this moment.
+        while not waiter.wait(SLICE_SECONDS if ends is None else min(SLICE_SECONDS, ends - time.monotonic())):
+            if ends is not None and time.monotonic() >= ends:
+                return False
+            if not self._start_worker():
+                return self.write()
+            self.worker.wake()
+        return waiter.ok
 
     def write(self) -> bool:
         """Commit everything that is buffered, in the calling thread."""
@@ -250,26 +257,48 @@ class Recorder:
     def _write(self, *, halves_too: bool) -> bool:
         rows = _taken(self._buffer)
         others = _taken(self._others)
-        size = sum(map(len, rows)) + ROW_OVERHEAD * len(rows)
-        self._hot.spent(size)
+        given = set(_taken(self._given))  # after the rows: an id is noted before its row is
+        self._hot.recount()
         halves = self.halves.due(everything=halves_too)
         counts, self.dropped = self.dropped, Counter()
         if not (rows or others or halves or counts):
             return True
         alone = [half.row(id, self._snapshot.encode) for id, half in halves]
         try:
-            write_batch(self._open_store(), rows + alone, others, counts, self._given, self._redaction)
+            self._commit(rows, alone, others, counts, given | self._given_before)
         except StoreError as error:
             self.last_error = str(error)
-            self._take_back(rows, others, size, counts)
+            self._take_back(rows, others, counts)
+            self._given_before |= given
             return False
-        self._given.clear()
+        self._given_before = given
         self.halves.stored(halves)
         self.last_error = None
         self._on_stored()
         return True
 
-    def _take_back(self, rows: list[bytes], others: list[Record], size: int, counts: Counter[str]) -> None:
+    def _commit(
+        self,
+        rows: list[bytes],
+        alone: list[bytes],
+        others: list[Record],
+        counts: Counter[str],
+        given: set[str],
+    ) -> None:
+        """Write it in as few commits as the bound on disk allows; what is written is taken off the lists."""
+        store = self._open_store()
+        for part, records in commits([*rows, *alone], others, store.max_bytes):
+            try:
+                write_batch(store, part, records, counts, given, self._redaction)
+            except StoreError:
+                raise
+            except Exception:  # nothing that waits behind it must be lost for that
+                logger.exception("%d records cannot be written", len(part) + len(records))
+                self.dropped["unwritable"] += len(part) + len(records)
+            counts.clear()
+            del rows[: len(part)], others[: len(records)]
+
+    def _take_back(self, rows: list[bytes], others: list[Record], counts: Counter[str]) -> None:
         """What could not be stored waits in the buffer again, within its bound."""
         self._buffer.extendleft(reversed(rows))
         self._others.extendleft(reversed(others))
@@ -277,9 +306,16 @@ class Recorder:
         while len(self._others) > MAX_OTHERS:
             self._others.popleft()
             self.dropped["memory_full"] += 1
-        size = self._hot.spent(-size)
-        while size > self._max_bytes and self._buffer:
-            size = self._hot.spent(len(self._buffer.popleft()) + ROW_OVERHEAD)
+        self._drop_oldest(self._hot.recount())
+
+    def _drop_oldest(self, size: int) -> None:
+        """Keep to the bound of the buffer, which holds `size` bytes."""
+        while size > self._max_bytes:
+            try:
+                row = self._buffer.popleft()
+            except IndexError:
+                return
+            size = self._hot.spent(len(row) + ROW_OVERHEAD)
             self.dropped["memory_full"] += 1
 
     @property

@@ -11,7 +11,8 @@ def to_rows(table: Any) -> list[Any]:
     """The rows of a table whose axis 0 is the prediction.
 
     Takes a NumPy array (1-D: scalars, 2-D: lists), a pandas or polars frame, an Arrow table or record batch,
-    a dict of columns, or any sequence. Raises ValueError for anything else, and where columns differ in length.
+    a dict of columns, or any sequence. Raises ValueError for anything else, and where columns differ in
+    length.
 
     >>> to_rows({"a": [1, 2], "b": ["x", "y"]})
     [{'a': 1, 'b': 'x'}, {'a': 2, 'b': 'y'}]

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from edge_mlops_monitor.capture.recorder import Recorder
+from edge_mlops_monitor.capture.selection import Selector
 
 F = TypeVar("F", bound=Callable[..., Any])
 Select = Sequence[str] | Callable[..., Any] | None
 
-_DATA = (bool, int, float, complex, str, bytes, list, tuple, dict, set)
 MAX_YIELDED = 1000  # items of a generator that are recorded
 
 
@@ -59,6 +59,7 @@ class Watch:
         self._details = {name: value for name, value in details.items() if value is not None}
         self._inputs = inputs
         self._outputs = outputs
+        self._encode = recorder.encode_value
         self._error_text = error_text
 
     # - as a with block -
@@ -108,15 +109,17 @@ class Watch:
         return functools.wraps(function)(wrapper)  # type: ignore[return-value]  # wraps keeps the signature
 
     def _wrap_function(self, function: Callable[..., Any], select: Callable[..., Any]) -> Callable[..., Any]:
+        snapshot, finish, failed = self._snapshot, self._finish, self._failed
+
         def watched(*args: Any, **kwargs: Any) -> Any:
-            inputs = self._snapshot(select, args, kwargs)
+            inputs = snapshot(select, args, kwargs)
             began = perf_counter()
             try:
                 result = function(*args, **kwargs)
             except BaseException as error:
-                self._log(inputs, None, perf_counter() - began, error)
+                failed(inputs, error, began)
                 raise
-            self._finish(inputs, result, perf_counter() - began)
+            finish(inputs, result, perf_counter() - began)
             return result
 
         return watched
@@ -128,7 +131,7 @@ class Watch:
             try:
                 result = await function(*args, **kwargs)
             except BaseException as error:
-                self._log(inputs, None, perf_counter() - began, error)
+                self._failed(inputs, error, began)
                 raise
             self._finish(inputs, result, perf_counter() - began)
             return result
@@ -161,24 +164,27 @@ class Watch:
     def _snapshot(self, select: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The inputs as they are before the call, encoded, since the function may change them."""
         try:
-            return msgspec.Raw(self._recorder.encode_value(select(*args, **kwargs)))
+            return msgspec.Raw(self._encode(select(args, kwargs)))
         except Exception:
             self._recorder.dropped["selector_failed"] += 1
             return None
 
     def _finish(self, inputs: Any, result: Any, latency: float) -> None:
-        try:
-            outputs = self._select_outputs(result)
-        except Exception:
-            self._recorder.dropped["selector_failed"] += 1
-            outputs = None
-        self._log(inputs, outputs, latency, None)
+        if self._outputs is not None:
+            try:
+                result = self._select_outputs(result)
+            except Exception:
+                self._recorder.dropped["selector_failed"] += 1
+                result = None
+        self._recorder.log_prediction(inputs, result, latency_seconds=latency, **self._details)
+
+    def _failed(self, inputs: Any, error: BaseException, began: float) -> None:
+        self._log(inputs, None, perf_counter() - began, error)
 
     def _select_outputs(self, result: Any) -> Any:
-        if self._outputs is None:
-            return result
         if callable(self._outputs):
             return self._outputs(result)
+        assert self._outputs is not None
         if isinstance(result, dict):
             return {name: result[name] for name in self._outputs if name in result}
         return {name: getattr(result, name) for name in self._outputs}
@@ -194,26 +200,10 @@ class Watch:
         )
 
     def _input_selector(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        if callable(self._inputs):
-            return self._inputs
-        from inspect import signature
-
-        try:
-            names = list(signature(function).parameters)
-        except (TypeError, ValueError):  # a built-in without a signature
-            names = []
-        wanted = self._inputs
-
-        def select(*args: Any, **kwargs: Any) -> Any:
-            named = dict(zip(names, args, strict=False)) if names else {}
-            for index in range(len(names), len(args)):
-                named[f"arg{index}"] = args[index]
-            named.update(kwargs)
-            if wanted is not None:
-                return _alone({name: named[name] for name in wanted if name in named})
-            return _alone({name: value for name, value in named.items() if is_data(value)})
-
-        return select
+        chosen = self._inputs
+        if callable(chosen):
+            return lambda args, kwargs: chosen(*args, **kwargs)
+        return Selector(function, chosen)
 
 
 class _Stream:
@@ -258,27 +248,6 @@ class _Stream:
         unfinished = isinstance(error, GeneratorExit)
         outputs = {"yielded": self.items, "count": self.count, "finished": error is None}
         self.watch._log(self.inputs, outputs, latency, None if unfinished else error)
-
-
-def is_data(value: Any) -> bool:
-    """Whether an argument is data-shaped: numbers, text, containers, arrays and frames; nothing else is.
-
-    >>> is_data([1, 2]), is_data(object())
-    (True, False)
-    """
-    if value is None or isinstance(value, _DATA):
-        return value is not None
-    kind = type(value)
-    return hasattr(kind, "__array__") or (hasattr(kind, "shape") and hasattr(kind, "dtype"))
-
-
-def _alone(named: dict[str, Any]) -> Any:
-    """A lone dict argument is not prefixed by its parameter's name."""
-    if len(named) == 1:
-        only = next(iter(named.values()))
-        if isinstance(only, dict):
-            return only
-    return named
 
 
 def _text(error: BaseException) -> str:

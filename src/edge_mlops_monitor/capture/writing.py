@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from struct import unpack_from
-from typing import Any
 
 import msgspec
 
@@ -14,18 +13,46 @@ from edge_mlops_monitor.blocks import FIELDS, Packed, decode_row, split_id
 from edge_mlops_monitor.capture.redaction import Redaction
 from edge_mlops_monitor.errors import StoreFullError
 from edge_mlops_monitor.records import Actual, Record
-from edge_mlops_monitor.retention import free_expendable
+from edge_mlops_monitor.retention import free_expendable, journal_bytes
 from edge_mlops_monitor.store import Store
 from edge_mlops_monitor.transaction import Transaction
 
 ROWS_PER_BLOCK = 250  # so that whoever decodes a block holds the interpreter lock for a millisecond
-LOSSES = {"memory_full", "unrecordable"}  # other counts: records kept, or not wanted
+BLOCK_BYTES = 1 << 20
+OTHERS_PER_COMMIT = 2000
+LOSSES = {"memory_full", "unrecordable", "too_large", "unwritable"}  # others: records kept, or not wanted
 
 _encode = msgspec.msgpack.Encoder().encode
 INPUTS, OUTPUTS, ERROR, TAGS = (
     FIELDS["predictions"].index(name) for name in ("inputs", "outputs", "error", "tags")
 )
 TIME_AT = 2  # a row begins 0x9a 0xcb, eight bytes of time, then the id
+
+
+def commits(
+    rows: Sequence[bytes], others: Sequence[Record], max_bytes: int
+) -> Iterator[tuple[list[bytes], list[Record]]]:
+    """What is to be written as parts, each small enough for one commit under the bound `max_bytes`."""
+    most = journal_bytes(max_bytes) // 2
+    parts = list(_parts(rows, len(rows), most)) or [[]]
+    yield parts[0], list(others[:OTHERS_PER_COMMIT])
+    for part in parts[1:]:
+        yield part, []
+    for start in range(OTHERS_PER_COMMIT, len(others), OTHERS_PER_COMMIT):
+        yield [], list(others[start : start + OTHERS_PER_COMMIT])
+
+
+def _parts(rows: Sequence[bytes], most_rows: int, most_bytes: int) -> Iterator[list[bytes]]:
+    part: list[bytes] = []
+    size = 0
+    for row in rows:
+        if part and (len(part) >= most_rows or size + len(row) > most_bytes):
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += len(row)
+    if part:
+        yield part
 
 
 def write_batch(
@@ -44,6 +71,10 @@ def write_batch(
     if redaction is not None:
         rows = [redact_row(row, redaction) for row in rows]
         others = [redact_label(record, redaction) for record in others]
+    largest = store.max_bytes // 4
+    if rows and max(map(len, rows)) > largest:
+        counts = counts + Counter(too_large=sum(len(row) > largest for row in rows))
+        rows = [row if len(row) <= largest else _stub(row) for row in rows]
     try:
         _commit(store, rows, others, counts, given)
     except StoreFullError:
@@ -59,8 +90,7 @@ def _commit(
     with store.transaction() as tx:
         if given:
             rows = _superseding(tx, rows, given, counts)
-        for start in range(0, len(rows), ROWS_PER_BLOCK):
-            part = rows[start : start + ROWS_PER_BLOCK]
+        for part in _parts(rows, ROWS_PER_BLOCK, min(BLOCK_BYTES, store.max_bytes // 16)):
             _, last_seq = tx.append_block("predictions", _packed(part))
             if given:
                 _remember_ids(tx, given.intersection(map(row_id, part)), last_seq)
@@ -68,8 +98,26 @@ def _commit(
         for record in others:
             by_kind[record.kind].append(record)
         for kind, records in by_kind.items():
-            tx.append(kind, records)
+            for start in range(0, len(records), ROWS_PER_BLOCK):
+                _append(tx, kind, records[start : start + ROWS_PER_BLOCK])
         _count(tx, counts)
+
+
+def _append(tx: Transaction, kind: str, records: list[Record]) -> None:
+    packed = blocks.pack(kind, records)
+    if len(packed.payload) > BLOCK_BYTES and len(records) > 1:
+        _append(tx, kind, records[: len(records) // 2])
+        _append(tx, kind, records[len(records) // 2 :])
+    else:
+        tx.append_block(kind, packed)
+
+
+def _stub(row: bytes) -> bytes:
+    """The row less what makes it large."""
+    values = decode_row(row)
+    values[INPUTS] = values[OUTPUTS] = values[TAGS] = None
+    values[ERROR] = "unrecordable"
+    return _encode(values)
 
 
 def _count(tx: Transaction, counts: Counter[str]) -> None:
