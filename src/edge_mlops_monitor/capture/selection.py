@@ -1,4 +1,4 @@
-"""Which arguments of a watched call are its inputs: the data-shaped ones, those named, or what a callable says.
+"""Which arguments of a watched call are its inputs: the data-shaped, those named, or what a callable says.
 
 Whether an argument is data depends on its type alone, so a call with the same types as one before is
 answered from a plan.
