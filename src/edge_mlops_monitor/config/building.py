@@ -94,7 +94,7 @@ class Builder:
 
     def _absolute(self, path: str, is_default: bool = False) -> str:
         if self.path is not None:
-            base: str | Path = self.path.parent
+            base: str | Path = Path(os.path.abspath(self.path)).parent
         else:
             base = state_directory() if is_default else os.getcwd()
         return os.path.join(base, os.path.expanduser(path))
