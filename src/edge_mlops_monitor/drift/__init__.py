@@ -1,8 +1,8 @@
 """Drift: two-sample comparisons, streaming detectors, references, and the watcher that decides.
 
 >>> from edge_mlops_monitor import drift
->>> list(drift.METHODS)
-['ks_test', 'e_detector']
+>>> "psi" in drift.METHODS, "adwin" in drift.METHODS
+(True, True)
 >>> drift.compare("ks_test", [1, 2, 3, 4], [5, 6, 7, 8], threshold=0.05).is_drift
 True
 >>> drift.parameters("ks_test")
@@ -27,6 +27,17 @@ METHODS = Registry(
     "drift method",
     {
         "ks_test": f"{_HERE}.comparisons.ks_test:KSTest",
+        "psi": f"{_HERE}.comparisons.psi:PSI",
+        "jensen_shannon": f"{_HERE}.comparisons.jensen_shannon:JensenShannon",
+        "wasserstein": f"{_HERE}.comparisons.wasserstein:Wasserstein",
+        "hellinger": f"{_HERE}.comparisons.hellinger:Hellinger",
+        "total_variation": f"{_HERE}.comparisons.total_variation:TotalVariation",
+        "l_infinity": f"{_HERE}.comparisons.l_infinity:LInfinity",
+        "chi_square": f"{_HERE}.comparisons.chi_square:ChiSquare",
+        "cramer_von_mises": f"{_HERE}.comparisons.cramer_von_mises:CramerVonMises",
+        "anderson_darling": f"{_HERE}.comparisons.anderson_darling:AndersonDarling",
+        "kuiper": f"{_HERE}.comparisons.kuiper:Kuiper",
+        "energy": f"{_HERE}.comparisons.energy:Energy",
         "e_detector": f"{_HERE}.detectors.e_detector:EDetector",
     },
     group="edge_mlops_monitor.drift",
