@@ -32,7 +32,7 @@ THIRD_PARTY = {
     "psutil": ["system/portable.py", "leases.py"],
     "numpy": ["drift/", "quality/", "capture/snapshot.py", "demo/"],
     "click": ["cli/"],
-    "rich": ["cli/"],
+    "rich": ["cli/", "demo/"],
     "obstore": ["telemetry/sinks/object_store.py"],
     "pyarrow": ["dataset.py"],
 }
