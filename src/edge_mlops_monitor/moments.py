@@ -5,9 +5,33 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime, timezone
+from typing import Any
 
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)\Z")
+
+
+def unix_seconds(when: Any) -> float:
+    """Unix seconds of a point in time that a program logs: datetimes of all kinds, numbers, ISO 8601 texts.
+
+    Raises some exception where it is none.
+
+    >>> unix_seconds(datetime(1970, 1, 2, tzinfo=timezone.utc)), unix_seconds("1970-01-01T00:01:00Z")
+    (86400.0, 60.0)
+    """
+    if hasattr(when, "timestamp"):  # datetime, pandas.Timestamp
+        seconds = float(when.timestamp())
+    elif isinstance(when, str):
+        seconds = as_moment(when, now=math.nan) or 0.0
+    elif getattr(getattr(when, "dtype", None), "kind", "") == "M":  # numpy.datetime64
+        if when != when:
+            raise ValueError("not a time")
+        seconds = float(when.astype("datetime64[us]").astype("int64")) / 1e6
+    else:
+        seconds = float(when)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{when!r} is no time")
+    return seconds
 
 
 def as_moment(when: datetime | float | str | None, now: float) -> float | None:

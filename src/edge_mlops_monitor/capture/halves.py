@@ -37,13 +37,16 @@ class Half:
 class Halves:
     """The inputs that wait, oldest first."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, max_bytes: int) -> None:
         self._clock = clock
+        self._max_bytes = max_bytes
         self._waiting: dict[str, Half] = {}
+        self.bytes = 0
 
     def begin(self, id: str, ts: float, inputs: bytes) -> None:
         """An input came."""
         self._waiting[id] = Half(ts, self._clock.monotonic(), inputs)
+        self.bytes += len(inputs)
 
     def finish(self, id: str) -> Half | None:
         """Its output came: the input, if it is still known."""
@@ -53,13 +56,18 @@ class Halves:
         """The halves to be written down alone now."""
         now = self._clock.monotonic()
         due = []
-        surplus = len(self._waiting) - MAX_WAITING
-        for index, (id, half) in enumerate(list(self._waiting.items())):
+        waiting = list(self._waiting.items())
+        count, size = len(waiting), sum(len(half.raw) for _, half in waiting)
+        for id, half in waiting:
             age = now - half.began
-            if not half.stored and (everything or age > ALONE_AFTER_SECONDS or index < surplus):
+            surplus = count > MAX_WAITING or size > self._max_bytes
+            if not half.stored and (everything or surplus or age > ALONE_AFTER_SECONDS):
                 due.append((id, half))
-            elif half.stored and (age > FORGOTTEN_AFTER_SECONDS or index < surplus):
-                self._waiting.pop(id, None)
+            if surplus or (half.stored and age > FORGOTTEN_AFTER_SECONDS):
+                count, size = count - 1, size - len(half.raw)
+                if half.stored:
+                    self._waiting.pop(id, None)
+        self.bytes = size
         return due
 
     def stored(self, halves: Iterable[tuple[str, Half]]) -> None:

@@ -22,10 +22,11 @@ from edge_mlops_monitor.capture.hotpath import ROW_OVERHEAD, hot_path
 from edge_mlops_monitor.capture.redaction import Redaction
 from edge_mlops_monitor.capture.rows import spread, to_rows
 from edge_mlops_monitor.capture.sampling import Keep
-from edge_mlops_monitor.capture.snapshot import Snapshot, text_of
+from edge_mlops_monitor.capture.snapshot import MAX_ROW_BYTES, Snapshot, text_of
 from edge_mlops_monitor.capture.writing import commits, write_batch
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.errors import StoreError
+from edge_mlops_monitor.moments import unix_seconds
 from edge_mlops_monitor.records import Record
 from edge_mlops_monitor.store import Store
 from edge_mlops_monitor.worker import Worker
@@ -95,7 +96,7 @@ class Recorder:
         self._given: deque[str] = deque()  # ids that may stand in the store already
         self._given_before: set[str] = set()  # the same of the write before, whose rows may come only now
         self._write_lock = threading.Lock()
-        self.halves = Halves(self._clock)
+        self.halves = Halves(self._clock, self._max_bytes // 4)
         self.dropped: Counter[str] = Counter()  # not yet counted in the store
         self.worker = Worker("writer", self._step, self._flush_interval, self._clock)
 
@@ -138,6 +139,8 @@ class Recorder:
         """The first half of a prediction; its id."""
         id = self._hot.next_id()
         self.halves.begin(id, self._time(), self.encode_value(inputs))
+        if self.halves.bytes > self._max_bytes // 4:
+            self._wake()
         return id
 
     def log_output(self, input_id: Any, outputs: Any) -> str:
@@ -160,14 +163,20 @@ class Recorder:
     def put(self, records: Iterable[Record]) -> None:
         """Store records of other kinds with the next group commit."""
         self._others.extend(records)
+        if len(self._others) > MAX_OTHERS // 4:
+            self._wake()
+            self._drop_oldest_others()
 
     def encode_value(self, value: Any) -> bytes:
-        """The snapshot of one value; never raises."""
+        """The snapshot of one value, of bounded size; never raises."""
         try:
-            return self._snapshot.encode(value)
+            encoded = self._snapshot.encode(value)
+            if len(encoded) <= MAX_ROW_BYTES or self._snapshot.raw_bytes:
+                return encoded
         except Exception:
-            self.dropped["simplified"] += 1
-            return self._snapshot.encode_anything(value)
+            pass
+        self.dropped["simplified"] += 1
+        return self._snapshot.encode_anything(value)
 
     def freeze(self, value: Any) -> Any:
         """A copy of `value` as plain data that nobody else holds."""
@@ -200,20 +209,21 @@ class Recorder:
         if timestamp is None:
             return self._time()
         try:
-            seconds = float(timestamp.timestamp() if hasattr(timestamp, "timestamp") else timestamp)
-            if seconds - seconds == 0.0:
-                return seconds
+            return unix_seconds(timestamp)
         except Exception:
-            pass
-        self.dropped["timestamp_unreadable"] += 1
-        return self._time()
+            self.dropped["timestamp_unreadable"] += 1
+            return self._time()
 
     def _on_pressure(self, size: int) -> None:
         """The buffer is more than a quarter full: let the writer come now; at the bound, the oldest go."""
-        if not self.worker.awake and self.last_error is None:  # what fails is tried every interval only
+        self._wake()
+        self._drop_oldest(size)
+
+    def _wake(self) -> None:
+        """Let the writer come now; what fails is tried every interval only."""
+        if not self.worker.awake and self.last_error is None:
             self._start_worker()
             self.worker.wake()
-        self._drop_oldest(size)
 
     # - writing -
 
@@ -287,7 +297,7 @@ class Recorder:
     ) -> None:
         """Write it in as few commits as the bound on disk allows; what is written is taken off the lists."""
         store = self._open_store()
-        for part, records in commits([*rows, *alone], others, store.max_bytes):
+        for part, records in commits([*rows, *alone], [*others], store.max_bytes):
             try:
                 write_batch(store, part, records, counts, given, self._redaction)
             except StoreError:
@@ -303,9 +313,7 @@ class Recorder:
         self._buffer.extendleft(reversed(rows))
         self._others.extendleft(reversed(others))
         self.dropped.update(counts)
-        while len(self._others) > MAX_OTHERS:
-            self._others.popleft()
-            self.dropped["memory_full"] += 1
+        self._drop_oldest_others()
         self._drop_oldest(self._hot.recount())
 
     def _drop_oldest(self, size: int) -> None:
@@ -316,6 +324,11 @@ class Recorder:
             except IndexError:
                 return
             size = self._hot.spent(len(row) + ROW_OVERHEAD)
+            self.dropped["memory_full"] += 1
+
+    def _drop_oldest_others(self) -> None:
+        while len(self._others) > MAX_OTHERS:
+            self._others.popleft()
             self.dropped["memory_full"] += 1
 
     @property

@@ -17,6 +17,8 @@ def to_rows(table: Any) -> list[Any]:
     >>> to_rows({"a": [1, 2], "b": ["x", "y"]})
     [{'a': 1, 'b': 'x'}, {'a': 2, 'b': 'y'}]
     """
+    if table is None:
+        return []
     if hasattr(table, "to_pylist"):  # Arrow
         return list(table.to_pylist())
     if hasattr(table, "to_dicts"):  # polars
@@ -40,6 +42,8 @@ def spread(value: Any, total: int) -> list[Any]:
     """
     if value is None or isinstance(value, (str, int, float)) or not hasattr(value, "__len__"):
         return [value] * total
+    if getattr(getattr(value, "dtype", None), "kind", "") == "M":  # as numbers their unit would be lost
+        return list(value)
     return to_rows(value)
 
 

@@ -198,9 +198,10 @@ def _taken_from_store(tx: Transaction, id: str) -> bytes | None:
 def _joined(earlier: bytes, later: bytes) -> tuple[bytes, bool]:
     """The later record; if the two are halves of one prediction, both together (and True)."""
     old, new = decode_row(earlier), decode_row(later)
-    if old[OUTPUTS] is None and old[ERROR] is None and new[INPUTS] is None:
-        whole = [old[0], *new[1:INPUTS], old[INPUTS], new[OUTPUTS], max(0.0, new[0] - old[0]), *new[ERROR:]]
-        return _encode(whole), True
+    if new[INPUTS] is None and new[ERROR] is None:  # an output that came apart from its input
+        first = old[OUTPUTS] is None and old[ERROR] is None
+        whole = [old[0], *old[1:OUTPUTS], new[OUTPUTS], max(0.0, new[0] - old[0]), *old[ERROR:]]
+        return _encode(whole), first
     completed = old[OUTPUTS] is None and old[ERROR] is None and old[INPUTS] == new[INPUTS]
     return later, completed
 
