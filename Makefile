@@ -8,16 +8,17 @@ DEV := $(VENV)/.stamp-dev
 PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak clean
+.PHONY: help demo test lint bench soak release-check release clean
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 demo: $(if $(wildcard $(DEV)),$(DEV),$(CORE)) ## a real model on a simulated sensor, monitored end to end (under a minute)
 	@$(BIN)/edge-mlops-monitor demo
 
 test: $(DEV) ## the tests and the examples in the docstrings
 	@$(BIN)/python -m pytest -m "not soak"
+	@git describe --always --abbrev=40 --dirty --exclude '*' > $(VENV)/.tested 2>/dev/null || true
 
 lint: $(DEV) ## ruff and mypy --strict
 	@$(BIN)/python -m ruff check .
@@ -29,6 +30,12 @@ bench: $(DEV) ## what it costs: time, memory, bytes, each beside its floor
 
 soak: $(DEV) ## the tests that take longer than a minute each
 	@$(BIN)/python -m pytest -m soak
+
+release-check: $(DEV) ## a release rehearsed on local indexes, in a clone
+	@$(BIN)/python -m release rehearse
+
+release: $(DEV) ## release VERSION=x.y.z, or go on where it stopped (docs/publishing.md)
+	@$(BIN)/python -m release run '$(VERSION)' --publish '$(or $(PUBLISH),here)'
 
 clean: ## remove what the commands made
 	rm -rf $(VENV) $(VENV)-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis

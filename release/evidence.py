@@ -1,0 +1,55 @@
+"""What lies beside a release so that users can verify it: a list of parts (SBOM) and checksums."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from release import pythons
+from release.build import digest
+from release.problem import Problem
+from release.project import Project, last_line, tool
+from release.pythons import Environment, require
+
+CHECKSUMS = "SHA256SUMS"
+
+
+def checksums(folder: Path, artefacts: Sequence[Path]) -> Path:
+    """Write SHA256SUMS, as `sha256sum --check` reads it."""
+    path = folder / CHECKSUMS
+    path.write_text("".join(f"{digest(file)}  {file.name}\n" for file in artefacts))
+    return path
+
+
+def sbom(project: Project, wheel: Path, folder: Path, version: str) -> Path:
+    """Write the CycloneDX list of what an installation of the core with every extra for users consists of."""
+    from release.contents import extras
+
+    path = folder / f"{project.package}-{version}.cdx.json"
+    with tempfile.TemporaryDirectory() as scratch:
+        environment = Environment(Path(scratch) / "venv", pythons.found()[pythons.default()])
+        wanted = f"{project.name}[{','.join(extras(project))}] @ {wheel.resolve().as_uri()}"
+        require(
+            environment.pip("install", "--quiet", wanted), "installing for the SBOM", "look at the network"
+        )
+        options: list[str | Path] = [
+            "--output-reproducible",
+            "--of",
+            "JSON",
+            "-o",
+            path,
+            "--pyproject",
+            "pyproject.toml",
+        ]
+        epoch = {"SOURCE_DATE_EPOCH": project.git("log", "-1", "--format=%ct")}
+        done = tool("cyclonedx_py", "environment", *options, environment.python, cwd=project.root, env=epoch)
+    if done.returncode:
+        raise Problem(f"the SBOM could not be written ({last_line(done)}); run `pip install -e '.[dev]'`.")
+    names = {part["name"] for part in json.loads(path.read_text())["components"]}
+    if not {"numpy", "msgspec"} <= names:
+        raise Problem(
+            f"the SBOM {path.name} lacks what the core depends on; look at the cyclonedx-py that wrote it."
+        )
+    return path
