@@ -19,15 +19,16 @@ MAX_WAITING = 10_000
 
 
 class Half:
-    """An input that waits for its output; `raw` is its encoding."""
+    """An input that waits for its output; `raw` is its encoding, `wanted` whether sampling keeps it."""
 
-    __slots__ = ("began", "raw", "stored", "ts")
+    __slots__ = ("began", "raw", "stored", "ts", "wanted")
 
     def __init__(self, ts: float, began: float, inputs: bytes) -> None:
         self.ts = ts
         self.began = began
         self.raw = msgspec.Raw(inputs)
         self.stored = False
+        self.wanted = True
 
     def row(self, id: str, encode: Callable[[Any], bytes]) -> bytes:
         """The row of a half that stays alone."""
@@ -47,6 +48,11 @@ class Halves:
         """An input came."""
         self._waiting[id] = Half(ts, self._clock.monotonic(), inputs)
         self.bytes += len(inputs)
+
+    def skip(self, id: str) -> None:
+        """An input came that is not to be recorded, nor its output."""
+        half = self._waiting[id] = Half(0.0, self._clock.monotonic(), b"")
+        half.wanted, half.stored = False, True
 
     def finish(self, id: str) -> Half | None:
         """Its output came: the input, if it is still known."""

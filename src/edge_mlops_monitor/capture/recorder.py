@@ -138,6 +138,10 @@ class Recorder:
     def log_input(self, inputs: Any) -> str:
         """The first half of a prediction; its id."""
         id = self._hot.next_id()
+        if self._keep is not None and not self._keep():
+            self.dropped["sampled_out"] += 1
+            self.halves.skip(id)
+            return id
         self.halves.begin(id, self._time(), self.encode_value(inputs))
         if self.halves.bytes > self._max_bytes // 4:
             self._wake()
@@ -147,6 +151,8 @@ class Recorder:
         """The second half of a prediction, joined with the first where that is known; its id."""
         id, now = text_of(input_id), self._time()
         half = self.halves.finish(id)
+        if half is not None and not half.wanted:
+            return id
         if half is None or half.stored:  # the first half may stand in the store, alone
             self._given.append(id)
         outputs = msgspec.Raw(self.encode_value(outputs))

@@ -60,13 +60,21 @@ class Redaction:
     def _hash(self, value: Any) -> str:
         import hmac  # brings OpenSSL, 4 MB
 
-        text = value.encode("utf-8", "replace") if isinstance(value, str) else msgspec.json.encode(value)
-        return hmac.new(self._key(), text, "sha256").hexdigest()[:16]
+        return hmac.new(self._key(), _bytes_of(value), "sha256").hexdigest()[:16]
+
+
+def _bytes_of(value: Any) -> bytes:
+    try:
+        return value.encode("utf-8", "replace") if isinstance(value, str) else msgspec.json.encode(value)
+    except Exception:  # a dict with odd names
+        return repr(value).encode("utf-8", "replace")
 
 
 def _truncate(value: Any, length: int) -> Any:
-    if isinstance(value, (str, bytes, list)):
+    if isinstance(value, (str, bytes)):
         return value[:length]
+    if isinstance(value, list):
+        return [_truncate(item, length) for item in value[:length]]
     if isinstance(value, dict):
         return {key: _truncate(item, length) for key, item in value.items()}
     return value

@@ -11,7 +11,7 @@ import msgspec
 from edge_mlops_monitor import blocks
 from edge_mlops_monitor.blocks import FIELDS, Packed, decode_row, split_id
 from edge_mlops_monitor.capture.redaction import Redaction
-from edge_mlops_monitor.errors import StoreFullError
+from edge_mlops_monitor.errors import StoreError, StoreFullError
 from edge_mlops_monitor.records import Actual, Record
 from edge_mlops_monitor.retention import free_expendable, journal_bytes
 from edge_mlops_monitor.store import Store
@@ -209,9 +209,14 @@ def _joined(earlier: bytes, later: bytes) -> tuple[bytes, bool]:
 def redact_row(row: bytes, redaction: Redaction) -> bytes:
     """A row with the redaction applied to its inputs, outputs and tags."""
     values = decode_row(row)
-    for index, name in ((INPUTS, "inputs"), (OUTPUTS, "outputs"), (TAGS, "tags")):
-        values[index] = redaction.apply(name, values[index])
-    return _encode(values)
+    try:
+        for index, name in ((INPUTS, "inputs"), (OUTPUTS, "outputs"), (TAGS, "tags")):
+            values[index] = redaction.apply(name, values[index])
+        return _encode(values)
+    except StoreError:  # the key of the hash is in the store
+        raise
+    except Exception:
+        return _stub(row)
 
 
 def redact_label(record: Record, redaction: Redaction) -> Record:
