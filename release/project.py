@@ -94,17 +94,7 @@ def tool(
 
 def install_editable(project: Project, python: str | Path) -> None:
     """Let the environment of that Python know the version that the source says now."""
-    command = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-input",
-        "--no-deps",
-        "--no-build-isolation",
-        "-e",
-        ".",
-    ]
+    command = ["-m", "pip", "install", "--quiet", "--no-input", "--no-deps", "-e", "."]
     done = run([python, *command], cwd=project.root, env={"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
     if done.returncode:
         raise Problem(f"`pip install -e .` failed ({last_line(done)}); run it by hand to see why.")
