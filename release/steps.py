@@ -147,7 +147,7 @@ def make(target: str) -> Callable[[Release], str]:
     def step(release: Release) -> str:
         if release.brief or (release.tested and target == "test"):
             return "done before for the same files"
-        done = run(["make", target], cwd=release.project.root)
+        done = run(["make", "--no-print-directory", target], cwd=release.project.root)
         if done.returncode:
             tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
             raise Problem(f"`make {target}` failed; correct it, commit, and go on.\n{tail}")

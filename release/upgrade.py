@@ -24,11 +24,12 @@ save_default_config("config.yaml")
 config = yaml.safe_load(open("config.yaml"))
 config["storage"]["bucket"] = config["storage"].get("bucket") or "telemetry"
 config["storage"]["sqlite_path"] = "edge.db"
-config["drift_detection"]["reference_data_path"] = "reference.json"
+config["drift_detection"]["reference_data_path"] = "data/reference.json"  # 0.1.1 fails without a folder
 yaml.safe_dump(config, open("config.yaml", "w"))
 monitor = EdgeMonitor("config.yaml", "device-1")
 monitor.set_reference_data("score", [i / 1000 for i in range(1000)])
 monitor.save_reference_data()
+open("data/reference.json").close()
 """
 
 # Runs under the new release on the files of 0.1.1.
@@ -90,7 +91,7 @@ def from_oldest(project: Project, wheel: Path) -> str:
         _upgrade(environment, f"{wheel}[s3]")
         # With obstore the S3 sink exists; that it cannot reach a bucket keeps the monitor from nothing.
         _python(environment, READ_OLDEST, f"reading the config and reference of {OLDEST}")
-        _command(project, environment, "reference", "show", "reference.json")
+        _command(project, environment, "reference", "show", "data/reference.json")
         _command(project, environment, "check", "--offline", "--config", "config.yaml")
     return f"from {OLDEST}: its config and reference JSON keep working"
 
