@@ -40,6 +40,8 @@ class Selector:
     def __init__(self, function: Callable[..., Any], wanted: Sequence[str] | None = None) -> None:
         self.names = _positional_names(function)
         self.wanted = wanted
+        # A method's own object is no input, even where it is a dict or looks like an array.
+        self.owner = self.names[0] if self.names and self.names[0] in ("self", "cls") else None
         self._plans: dict[tuple[type, ...], Plan] = {}
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -53,6 +55,7 @@ class Selector:
 
     def _plan(self, types: tuple[type, ...]) -> Plan:
         chosen = [(self._name(i), i) for i, kind in enumerate(types) if is_data(kind)]
+        chosen = chosen[1:] if chosen[:1] == [(self.owner, 0)] else chosen
         if len(chosen) == 1 and issubclass(types[chosen[0][1]], dict):
             only = chosen[0][1]
             plan: Plan = lambda args: args[only]  # noqa: E731  # a lone dict is not prefixed by its parameter
@@ -68,7 +71,8 @@ class Selector:
         if self.wanted is not None:
             named = {name: named[name] for name in self.wanted if name in named}
         else:
-            named = {name: value for name, value in named.items() if is_data(type(value))}
+            data = {name: value for name, value in named.items() if is_data(type(value))}
+            named = {name: value for name, value in data.items() if name != self.owner}
         if len(named) == 1:
             only = next(iter(named.values()))
             return only if isinstance(only, dict) else named

@@ -16,11 +16,13 @@ import msgspec
 
 from edge_mlops_monitor.capture.recorder import Recorder
 from edge_mlops_monitor.capture.selection import Selector
+from edge_mlops_monitor.capture.snapshot import MAX_ROW_BYTES
 
 F = TypeVar("F", bound=Callable[..., Any])
 Select = Sequence[str] | Callable[..., Any] | None
 
 MAX_YIELDED = 1000  # items of a generator that are recorded
+MAX_YIELDED_BYTES = MAX_ROW_BYTES // 2
 
 
 class Call:
@@ -97,6 +99,8 @@ class Watch:
     def __call__(self, function: F) -> F:
         import inspect  # late: only decorators need it
 
+        if isinstance(function, (classmethod, staticmethod)):
+            return type(function)(self(function.__func__))
         select = self._input_selector(function)
         if inspect.isasyncgenfunction(function):
             wrapper = self._wrap_async_generator(function, select)
@@ -153,9 +157,19 @@ class Watch:
             with _Stream(self, self._snapshot(select, args, kwargs)) as stream:
                 source = function(*args, **kwargs)
                 try:
-                    async for item in source:
+                    item = await source.__anext__()
+                    while True:
                         stream.add(item)
-                        yield item
+                        try:
+                            heard = yield item
+                        except GeneratorExit:
+                            raise
+                        except BaseException as thrown:
+                            item = await source.athrow(thrown)
+                        else:
+                            item = await source.asend(heard)
+                except StopAsyncIteration:
+                    pass
                 finally:
                     await source.aclose()
 
@@ -213,13 +227,15 @@ class _Stream:
         self.watch = watch
         self.inputs = inputs
         self.items: list[Any] = []
-        self.count = 0
+        self.count = self.size = 0
         self.began = perf_counter()
 
     def add(self, item: Any) -> None:
         self.count += 1
-        if len(self.items) < MAX_YIELDED:
-            self.items.append(msgspec.Raw(self.watch._recorder.encode_value(item)))
+        if len(self.items) < MAX_YIELDED and self.size < MAX_YIELDED_BYTES:
+            encoded = self.watch._recorder.encode_value(item)
+            self.items.append(msgspec.Raw(encoded))
+            self.size += len(encoded)
 
     def tee(self, source: Any) -> Any:
         """Delegate to `source`, values sent and thrown included, noting what it yields."""
