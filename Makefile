@@ -8,7 +8,7 @@ DEV := $(VENV)/.stamp-dev
 PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak release-check release clean
+.PHONY: help demo test lint docs bench soak release-check release clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -24,6 +24,9 @@ lint: $(DEV) ## ruff and mypy --strict
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
+
+docs: $(DEV) ## the documentation site, built strictly into site/ (open site/index.html)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 bench: $(DEV) ## what it costs: time, memory, bytes, each beside its floor
 	@$(BIN)/python benchmarks/run.py

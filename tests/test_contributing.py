@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md taken at its word: its parts are added to a copy of the project, and its checks run there."""
+"""CONTRIBUTING.md taken at its word: its parts are added to a copy of the project, its checks run there."""
 
 from __future__ import annotations
 

@@ -1,0 +1,109 @@
+"""What mkdocs does besides: pages made from files that lie outside of docs/, and links to them.
+
+The documents at the root of the project, where code hosts look for them, and the examples become pages; links
+between those and the documents in docs/ are turned accordingly. What marks the blocks
+that the tests run (`run`, `s3`) is taken off before a page is rendered.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from posixpath import dirname, join, normpath, relpath
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from edge_mlops_monitor.drift import METHODS
+from edge_mlops_monitor.registry import Registry
+from edge_mlops_monitor.system import COLLECTORS
+from edge_mlops_monitor.telemetry.sinks import SINKS
+
+PROJECT = Path(__file__).resolve().parents[1]
+ROOT_PAGES = {
+    "CHANGELOG.md": "project/changelog.md",
+    "changelog.d/README.md": "project/changelog-entries.md",
+    "LICENSE": "project/license.md",
+    "CODE_OF_CONDUCT.md": "project/code-of-conduct.md",
+    "CONTRIBUTING.md": "project/contributing.md",
+    "SECURITY.md": "project/security.md",
+    "README.md": "index.md",
+}
+TITLES = {"CHANGELOG.md": "Changes", "changelog.d/README.md": "Changelog entries", "LICENSE": "Licence"}
+EXAMPLES = {
+    f"examples/{path.name}": f"examples/{path.name}.md"
+    for path in sorted((PROJECT / "examples").iterdir())
+    if path.suffix in (".py", ".yaml")
+}
+PAGES = ROOT_PAGES | EXAMPLES  # path in the project -> page
+SOURCES = {page: source for source, page in PAGES.items() if source != "README.md"}
+
+PARTS = "<!-- parts -->"  # in place of which a page lists what its registry holds
+REGISTRIES: dict[str, Registry] = {
+    "reference/drift.md": METHODS,
+    "reference/system.md": COLLECTORS,
+    "reference/sinks.md": SINKS,
+}
+
+LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
+FENCE_MARK = re.compile(r"^(\s*```\w+) (?:run|s3)\b.*$", re.MULTILINE)
+FONT_FACE = re.compile(r"@font-face\s*\{.*?\}", re.DOTALL)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made from files elsewhere."""
+    for page, source in SOURCES.items():
+        files.append(File.generated(config, page, content=as_page(source)))
+    return files
+
+
+def as_page(source: str) -> str:
+    """A file of the project as Markdown: programs and the like become one block."""
+    text = (PROJECT / source).read_text(encoding="utf-8")
+    if source.endswith(".md"):
+        return text if text.startswith("# ") else f"# {TITLES[source]}\n\n{text}"
+    language = {".py": "python", ".yaml": "yaml"}.get(Path(source).suffix, "text")
+    return f"# {TITLES.get(source, source)}\n\n```{language}\n{text}```\n"
+
+
+def on_page_markdown(markdown: str, page: Any, **more: Any) -> str:
+    """Turn links that lead out of docs/, and take off the marks for the tests."""
+    uri = page.file.src_uri
+    source = SOURCES.get(uri, f"docs/{uri}")  # where the text lies in the project
+    if uri in REGISTRIES:
+        markdown = markdown.replace(PARTS, "\n".join(described(REGISTRIES[uri])))
+    markdown = FENCE_MARK.sub(r"\1", markdown)
+    return LINK.sub(lambda found: turned(found[1], source, uri) + (found[2] or ""), markdown)
+
+
+def described(registry: Registry) -> Iterator[str]:
+    """For each name the directive by which mkdocstrings describes its class."""
+    for name in registry:
+        cls = registry[name]
+        yield f"### `{name}`\n\n::: {cls.__module__}.{cls.__qualname__}"
+        yield "    options: { heading_level: 4 }\n"
+
+
+def turned(target: str, source: str, page: str) -> str:
+    """A link written for the project's tree as one for the site; others stay as they are.
+
+    >>> turned("docs/start.md", "CONTRIBUTING.md", "project/contributing.md")
+    '../start.md'
+    >>> turned("../CONTRIBUTING.md", "docs/architecture.md", "architecture.md")
+    'project/contributing.md'
+    """
+    if re.match(r"[a-z]+:", target):
+        return target
+    meant = normpath(join(dirname(source), target))
+    there = PAGES.get(meant) or (meant.removeprefix("docs/") if meant.startswith("docs/") else "")
+    return relpath(there, dirname(page) or ".") if there else target
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Take the fonts of another site out of the pictures; the reader's own fixed-width font serves."""
+    for folder, _, names in os.walk(config.site_dir):
+        for path in (Path(folder, name) for name in names if name.endswith(".svg")):
+            path.write_text(FONT_FACE.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")

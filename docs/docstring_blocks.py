@@ -1,0 +1,39 @@
+"""Makes code blocks of the parts of docstrings that are laid out: examples with `>>>`, trees, programs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+
+def fenced(text: str) -> str:
+    """The text with its examples and drawings as fenced blocks.
+
+    >>> print(fenced("One.\\n\\n>>> 1 + 1\\n2\\n\\nTwo."))
+    One.
+    <BLANKLINE>
+    ```pycon
+    >>> 1 + 1
+    2
+    ```
+    <BLANKLINE>
+    Two.
+    """
+    return "\n\n".join(map(_fenced, re.split(r"\n[ \t]*\n", text)))
+
+
+def _fenced(paragraph: str) -> str:
+    if paragraph.lstrip().startswith(">>> "):
+        return f"```pycon\n{paragraph}\n```"
+    return f"```text\n{paragraph}\n```" if "── " in paragraph else paragraph
+
+
+class DocstringBlocks(griffe.Extension):
+    """Applied to each object of the package that has a docstring."""
+
+    def on_object(self, *, obj: griffe.Object, **more: Any) -> None:
+        """Rewrite the docstring in place."""
+        if obj.docstring:
+            obj.docstring.value = fenced(obj.docstring.value)
