@@ -5,6 +5,7 @@ Nothing outside a temporary folder is touched: neither the working tree nor its 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -45,16 +46,23 @@ class Stage(NamedTuple):
             Login("pypi", self.production.upload_url, password=production_password),
         )
 
-    def release(
-        self, version: str, say: Callable[[str], None], **more: str
-    ) -> subprocess.CompletedProcess[str]:
-        """`make release VERSION=...` in the clone."""
-        done = run(
-            ["make", "release", f"VERSION={version}"], cwd=self.clone.root, env={**self.settings, **more}
-        )
-        for line in (done.stdout + done.stderr).splitlines():
-            say(f"   {line}")
-        return done
+    def release(self, version: str, say: Callable[[str], None], **more: str) -> tuple[int, str]:
+        """`make release VERSION=...` in the clone, shown as it comes; its exit status and all that it said."""
+        command = ["make", "--no-print-directory", "release", f"VERSION={version}"]
+        with subprocess.Popen(
+            command,
+            cwd=self.clone.root,
+            env={**os.environ, **self.settings, **more},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            lines = []
+            for line in process.stdout or ():
+                lines.append(line)
+                say(f"   {line.rstrip()}")
+        return process.returncode, "".join(lines)
 
 
 def rehearse(project: Project, say: Callable[[str], None]) -> None:
@@ -77,7 +85,7 @@ def _first_release(here: Stage, first: str, say: Callable[[str], None]) -> None:
     _succeeds(here, first, say)
     say(f"== make release VERSION={first}, once more from the beginning")
     shutil.rmtree(here.clone.root / ".release")
-    _fragment(here.clone, f"fixed-after-{first}")
+    _fragment(here.clone, "after-the-first")
     _refused(here, first, "released already", say)
 
 
@@ -89,8 +97,8 @@ def _second_release(here: Stage, second: str, say: Callable[[str], None]) -> Non
 def _refused(here: Stage, version_: str, why: str, say: Callable[[str], None]) -> None:
     """The release stops, says why and how to go on, and has made no tag."""
     tags = here.clone.git("tag", "--list")
-    done = here.release(version_, say)
-    if done.returncode == 0 or why not in done.stderr or "make release" not in done.stderr:
+    status, said = here.release(version_, say)
+    if status == 0 or why not in said or "go on with: make release" not in said:
         raise Problem(
             f"the release of {version_} was to be refused with {why!r} and was not; correct release/."
         )
@@ -100,7 +108,7 @@ def _refused(here: Stage, version_: str, why: str, say: Callable[[str], None]) -
 
 def _succeeds(here: Stage, version_: str, say: Callable[[str], None], **more: str) -> None:
     """The release ends with an annotated tag; pushing what it says brings both to the remote."""
-    if here.release(version_, say, **more).returncode:
+    if here.release(version_, say, **more)[0]:
         raise Problem(
             f"the rehearsed release of {version_} failed, for the reason above; correct it and commit."
         )
