@@ -171,7 +171,7 @@ def test_a_category_names_the_one_that_changed_most() -> None:
     (alarm,) = events(run(watcher({"inputs.x0": before}), {"inputs.x0": after}))
     assert 500 <= alarm.data["row"] < 600
     assert alarm.data["effect_unit"] == "total variation"
-    assert "(unseen 1% -> 40%)" in alarm.message
+    assert "(unseen 0% -> 40%)" in alarm.message
     assert alarm.data["sample_size"] == 25
 
 
@@ -227,6 +227,62 @@ def test_an_outlier_in_the_reference_blinds_nothing() -> None:
     assert 500 <= alarm.data["row"] < 1000
     assert alarm.data["effect_unit"] == "reference IQR/1.349"
     assert alarm.data["effect"] == pytest.approx(0.5, abs=0.35)
+
+
+# - since when, and how much -
+
+
+def found_shifts(
+    shift: float, reference: int, healthy: int, runs: int, trifle: float = 0.0
+) -> list[tuple[int, int, float]]:
+    """Delay, error of the onset and error of the effect of each alarm, four features a run.
+
+    The last `healthy` rows before the shift are off by `trifle`.
+    """
+    rng = np.random.default_rng(12)
+    found = []
+    for _ in range(runs):
+        data = rng.normal(size=(reference + healthy + 1500, 4))
+        data[reference:] += trifle
+        data[reference + healthy :] += shift
+        device = watcher(columns(data[:reference]), average_run_length=250_000.0)
+        for one in events(run(device, columns(data[reference:]), size=2000), "drift"):
+            if one.data["row"] >= healthy:
+                delay, error = one.data["row"] + 1 - healthy, one.data["since_index"] - healthy
+                found.append((delay, error, one.data["effect"] - shift - trifle))
+    return found
+
+
+@pytest.mark.parametrize(("shift", "nine_in_ten", "effect"), [(0.5, 60, 0.1), (1.0, 25, 0.2)])
+def test_an_alarm_after_a_long_healthy_time_tells_since_when_and_how_much(
+    shift: float, nine_in_ten: int, effect: float
+) -> None:
+    found = found_shifts(shift, 1000, 8013, 10)
+    assert len(found) == 40
+    errors = np.abs([error for _, error, _ in found])
+    assert np.median(errors) <= 13  # half a block: the change begins within one
+    assert np.quantile(errors, 0.9) <= nine_in_ten
+    assert np.median(np.abs([error for _, _, error in found])) < effect
+
+
+def test_a_real_change_is_not_held_back_for_the_healthy_rows_before_it() -> None:
+    found = found_shifts(0.5, 300, 437, 15)
+    assert len(found) == 60
+    assert max(delay for delay, _, _ in found) <= 600
+
+
+def test_a_real_change_on_top_of_a_trifle_that_is_held_back_is_reported_at_once() -> None:
+    found = found_shifts(1.0, 50_000, 4013, 4, trifle=0.07)
+    assert len(found) >= 12
+    assert max(delay for delay, _, _ in found) <= 150
+    assert max(abs(error) for _, error, _ in found) <= 150
+
+
+def test_a_trifle_is_never_reported_however_long_it_lasts() -> None:
+    rng = np.random.default_rng(13)
+    device = watcher({"inputs.x0": rng.normal(size=200_000).tolist()}, average_run_length=1e6)
+    live = {"inputs.x0": (rng.normal(size=150_000) + 0.02).tolist()}
+    assert events(run(device, live, size=5000)) == []
 
 
 # - stuck -

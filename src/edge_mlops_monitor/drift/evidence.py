@@ -40,6 +40,7 @@ RING = 64  # blocks that are kept to tell what came since a change
 LEAST_BACK, MOST_BACK = 100.0, 1000.0  # rows that must look like the reference before an alarm is over
 BACK_LOG_RATIO = 2.0  # most that a tilt may then be likelier than the reference, in logs
 RETRY_ROWS = 1000  # until a feature held back by the minimum effect is looked at again
+LOOK_ROWS = 100  # the same, for a change within the last blocks
 
 FINE, WARNED, ALARMED = 0, 1, 2
 
@@ -52,6 +53,8 @@ STATE = {
     "since_row": "bf",  # row at which the change that a bet is on would have begun
     "since_ts": "bf",
     "counts": "rc",  # counts of the last blocks, in a ring
+    "block_ts": "r",  # of the same: time of the first row
+    "log_w": "r",  # and log of what a feature could spend
     "moments": "r3f",  # of the same: rows, sum and sum of squares of the standardised values
     "recent": "3f",  # the same of the last few hundred rows, forgetting
     "after": "c",  # of features in alarm: counts since the change
@@ -162,6 +165,7 @@ class Evidence:
         np.copyto(state["since_ts"], blocks.ts[block], where=fresh)
         place = row // blocks.rows % RING
         state["counts"][place] = blocks.counts[block]
+        state["block_ts"][place], state["log_w"][place] = blocks.ts[block], log_w
         state["moments"][place] = blocks.moments[block]
         state["recent"] *= self._recent_kept
         state["recent"] += blocks.moments[block]
@@ -177,6 +181,9 @@ class Evidence:
         other = Evidence([*(self.references[feature] for feature in features), *references], self.block_rows)
         cells = np.concatenate([np.zeros(0, dtype=np.int64)] + [np.r_[self.cells_of(f)] for f in features])
         for name, axes in STATE.items():
+            if axes == "r":
+                other.state[name][:] = self.state[name]
+                continue
             chosen = cells if axes.endswith("c") else np.asarray(features, dtype=np.int64)
             other.state[name][..., : len(chosen)] = self.state[name][..., chosen]
         other.resume()
@@ -187,7 +194,8 @@ class Evidence:
         if not level.any() and total.max() < WARNING:
             return None
         up = np.where(level == FINE, WARNING, 0.0)
-        rising = (total >= up) & (level != ALARMED) & (row >= self.state["retry_row"])
+        look = (row >= self.state["retry_row"]) | (row % LOOK_ROWS == 0)
+        rising = look & (total >= up) & (level != ALARMED)
         falling = (total < CALM) & (level == WARNED)
         back = self.state["log_r"] >= 0
         if not (rising | falling | back).any():
@@ -210,10 +218,6 @@ class Evidence:
         best = int(self.state["log_m"][:, feature].argmax())
         return int(self.state["since_row"][best, feature]), float(self.state["since_ts"][best, feature])
 
-    def window(self, feature: int, last_row: int) -> tuple[Floats, Floats]:
-        """Counts and moments since the change, of the last blocks at most, up to row `last_row`."""
-        return self._rows_from(feature, self.since(feature)[0], last_row)
-
     def is_back(self, feature: int, last_row: int, size: float) -> bool | None:
         """Whether the rows since the reference seemed to hold again fit it by themselves.
 
@@ -221,7 +225,7 @@ class Evidence:
         looks like none; the likelihood-ratio statistic G and the tilts do not depend on it. None while
         there are too few rows to tell a change of `size` (Cohen's w) from none.
         """
-        counts, _ = self._rows_from(feature, int(self.state["back_row"][feature]), last_row)
+        counts = self._counts_from(feature, int(self.state["back_row"][feature]), last_row)
         if counts.sum() < min(max(LEAST_BACK, 25 / max(size, 1e-3) ** 2), MOST_BACK / self.tau[feature]):
             return None
         null, rows, seen = self.null(feature), counts.sum(), counts > 0
@@ -231,19 +235,18 @@ class Evidence:
         freedom = (len(counts) - 1) / 2
         return g <= freedom + math.sqrt(freedom) and float(by_tilt.max()) <= BACK_LOG_RATIO
 
-    def _rows_from(self, feature: int, row: int, last_row: int) -> tuple[Floats, Floats]:
+    def _counts_from(self, feature: int, row: int, last_row: int) -> Floats:
         last = last_row // self.block_rows
         first = max(row // self.block_rows, last - RING + 1, 0)
         places = np.arange(min(first, last), last + 1) % RING
         counts = self.state["counts"][places, self.cells_of(feature)].sum(axis=0, dtype=np.float64)
-        return counts / self.tau[feature], self.state["moments"][places, :, feature].sum(axis=0)
+        return np.asarray(counts / self.tau[feature])
 
-    def alarm(self, feature: int, last_row: int) -> None:
-        """Put a feature into alarm: what came since the change leaves the picture of the healthy time."""
+    def alarm(self, feature: int, since: Floats) -> None:
+        """Put a feature into alarm: the counts since the change leave the picture of the healthy time."""
         state, cells = self.state, self.cells_of(feature)
-        window, _ = self.window(feature, last_row)
-        state["after"][cells] = window
-        state["seen"][cells] = np.maximum(state["seen"][cells] - window, 0.0)
+        state["after"][cells] = since
+        state["seen"][cells] = np.maximum(state["seen"][cells] - since, 0.0)
         state["level"][feature] = ALARMED
         self._empty(feature)
 

@@ -22,6 +22,7 @@ from edge_mlops_monitor.drift.evidence import (
     Evidence,
 )
 from edge_mlops_monitor.drift.findings import Change, Where, change_of, scale_of
+from edge_mlops_monitor.drift.onset import onset
 from edge_mlops_monitor.drift.reference import WINSORISED, FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.records import DriftResult, Event
@@ -114,47 +115,40 @@ class EvidenceJudge:
     def _where(self, feature: int, batch: Batch, block: int) -> Where:
         return Where(self.stream, self.names[feature], batch.last_row(block), batch.last_ts(block))
 
-    def _change(self, feature: int, counts: Floats, moments: Floats) -> Change:
-        null = self.evidence.null(feature)
+    def _change(self, feature: int, counts: Floats, moments: Floats, null: Floats) -> Change:
         if counts.sum() <= 0:
             return change_of(self.references[feature], null, null, moments, 0)
         rows = round(float(counts.sum() * self.evidence.tau[feature]))
         return change_of(self.references[feature], counts / counts.sum(), null, moments, rows)
 
-    def _since_change(self, feature: int, last_row: int) -> tuple[Change, float]:
-        """The change in the window since it began, and its size in Cohen's w, corrected for chance."""
-        window, moments = self.evidence.window(feature, last_row)
-        total = max(float(window.sum()), 1e-9)
-        null = self.evidence.null(feature)
-        squared = float(((window / total - null) ** 2 / null).sum()) - (len(null) - 1) / total
-        change = self._change(feature, window, moments)
-        return change, math.sqrt(max(squared, 0.0))
-
     def _rise(self, feature: int, batch: Batch, block: int) -> Found:
-        state = self.evidence.state
+        state, where = self.evidence.state, self._where(feature, batch, block)
         if self.evidence.log_total[feature] < 0:
             return self._level(feature, WARNED, batch, block)
-        change, size = self._since_change(feature, batch.last_row(block))
-        if size < self.settings.minimum_effect:
-            state["retry_row"][feature] = batch.last_row(block) + RETRY_ROWS
+        since = onset(self.evidence, feature, where.row)
+        due = where.row + 1 >= state["retry_row"][feature]
+        if since.size < self.settings.minimum_effect or not (since.recent or due):
+            if due:
+                state["retry_row"][feature] = where.row + RETRY_ROWS
             return self._level(feature, WARNED, batch, block) if state["level"][feature] == FINE else []
-        where = self._where(feature, batch, block)
-        since_row, since_ts = self.evidence.since(feature)
-        event = findings.alarm(where, METHOD, change, since_ts, since_row)
+        change = self._change(feature, since.counts, since.moments, since.null)
+        event = findings.alarm(where, METHOD, change, since.ts, since.row)
         self.alarms[where.feature] = {
             "event": event.id,
-            "since": since_ts,
+            "since": since.ts,
             "effect": change.effect,
-            "size": size,
+            "size": since.size,
         }
         result = self._result(feature, where, change, ALARMED)
-        self.evidence.alarm(feature, where.row)
+        self.evidence.alarm(feature, since.counts)
         return [(block, result), (block, event)]
 
     def _level(self, feature: int, level: int, batch: Batch, block: int) -> Found:
         self.evidence.state["level"][feature] = level
-        change, _ = self._since_change(feature, batch.last_row(block))
-        return [(block, self._result(feature, self._where(feature, batch, block), change, level))]
+        where = self._where(feature, batch, block)
+        since = onset(self.evidence, feature, where.row)
+        change = self._change(feature, since.counts, since.moments, since.null)
+        return [(block, self._result(feature, where, change, level))]
 
     def _recover(self, feature: int, batch: Batch, block: int) -> Found:
         where = self._where(feature, batch, block)
@@ -175,7 +169,8 @@ class EvidenceJudge:
         memory = state["memory"][RECENT_MEMORY, self.evidence.cells_of(feature)]
         if memory.sum() <= 0:
             return None
-        return self._change(feature, memory, state["recent"][:, feature])
+        null = self.evidence.null(feature)
+        return self._change(feature, memory, state["recent"][:, feature], null)
 
     def _result(self, feature: int, where: Where, change: Change | None, level: int) -> DriftResult:
         total = float(self.evidence.log_total[feature])
