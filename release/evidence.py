@@ -7,6 +7,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from release import pythons
 from release.build import digest
 from release.problem import Problem
@@ -47,9 +50,16 @@ def sbom(project: Project, wheel: Path, folder: Path, version: str) -> Path:
         done = tool("cyclonedx_py", "environment", *options, environment.python, cwd=project.root, env=epoch)
     if done.returncode:
         raise Problem(f"the SBOM could not be written ({last_line(done)}); run `pip install -e '.[dev]'`.")
-    names = {part["name"] for part in json.loads(path.read_text())["components"]}
-    if not {"numpy", "msgspec"} <= names:
+    listed = {canonicalize_name(part["name"]) for part in json.loads(path.read_text()).get("components", [])}
+    lacking = sorted(_needed(project) - listed)
+    if lacking:
         raise Problem(
-            f"the SBOM {path.name} lacks what the core depends on; look at the cyclonedx-py that wrote it."
+            f"the SBOM {path.name} lacks {', '.join(lacking)}; look at the cyclonedx-py that wrote it."
         )
     return path
+
+
+def _needed(project: Project) -> set[str]:
+    """What the core depends on, on this machine."""
+    needed = map(Requirement, project.settings["project"].get("dependencies", []))
+    return {canonicalize_name(each.name) for each in needed if each.marker is None or each.marker.evaluate()}

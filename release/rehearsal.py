@@ -47,7 +47,7 @@ class Stage(NamedTuple):
         )
 
     def release(self, version: str, say: Callable[[str], None], **more: str) -> tuple[int, str]:
-        """`make release VERSION=...` in the clone, shown as it comes; its exit status and all that it said."""
+        """`make release VERSION=...` in the clone, shown as it comes; exit status and all that it said."""
         command = ["make", "--no-print-directory", "release", f"VERSION={version}"]
         with subprocess.Popen(
             command,

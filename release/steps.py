@@ -182,10 +182,14 @@ def check_upgrade(release: Release) -> str:
     held = index.versions(index.files(release.production, release.project.name), release.project.name)
     wanted = version.parse(release.version)
     before = [str(each) for each in version.known(held) if each < wanted]
-    wheel = release.artefacts()[0]
-    return "; ".join(
-        upgrade.check(release.project, release.production, wheel, before[-1] if before else None)
+    lines = upgrade.check(
+        release.project,
+        release.production,
+        release.artefacts()[0],
+        before[-1] if before else None,
+        oldest=not release.brief,
     )
+    return "; ".join(lines) or "there is no earlier release on the index"
 
 
 def to_test(release: Release) -> str:

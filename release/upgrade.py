@@ -69,9 +69,11 @@ monitor.stop()
 REMEDY = "what an earlier release wrote must keep working, so correct the package"
 
 
-def check(project: Project, index: Index, wheel: Path, previous: str | None) -> list[str]:
+def check(
+    project: Project, index: Index, wheel: Path, previous: str | None, *, oldest: bool = True
+) -> list[str]:
     """Upgrade from 0.1.1, where pip can get it, and from the previous release; returns a line for each."""
-    lines = [from_oldest(project, wheel)]
+    lines = [from_oldest(project, wheel)] if oldest else []
     if previous is not None and previous not in ("0.1.0", OLDEST):
         lines.append(from_previous(project, index, wheel, previous))
     return lines
@@ -84,7 +86,7 @@ def from_oldest(project: Project, wheel: Path) -> str:
         return f"from {OLDEST}: not tried, for it needs Python 3.10 or 3.11"
     with tempfile.TemporaryDirectory() as scratch:
         environment = Environment(Path(scratch) / "venv", python)
-        done = environment.pip("install", "--quiet", f"{project.name}=={OLDEST}")
+        done = environment.pip("install", "--quiet", "--retries", "1", f"{project.name}=={OLDEST}")
         if done.returncode:
             return f"from {OLDEST}: not tried, for pip cannot get it here"
         _python(environment, WRITE_OLDEST, f"{OLDEST} writing its config and reference")
