@@ -200,7 +200,7 @@ def machine() -> dict[str, Any]:
         "cpu": model,
         "cores": os.cpu_count(),
         "memory_gb": memory,
-        "kernel": platform.release(),
+        "kernel": ".".join(platform.release().split(".")[:2]),
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "load": round(os.getloadavg()[0], 1),
@@ -274,13 +274,12 @@ def write_tables(known: dict[str, Any]) -> None:
         table = "\n".join(
             ["| | measured | beside | goal |", "| --- | --- | --- | --- |", *map(short, chosen)]
         )
-        newest = max(ordered.values(), key=lambda found: found["date"])
         missed = [row for found in ordered.values() for row in found["figures"] if row["met"] is False]
         told = f"{len(missed)} of the goals are not met" if missed else "All goals are met"
         replace(
             ROOT / "README.md",
             "costs",
-            f"{table}\n\nMeasured on {described(newest)} {told}; "
+            f"{table}\n\nMeasured {described(ordered[README[0][0]])} {told}; "
             "[docs/benchmarks.md](docs/benchmarks.md) has every figure, and `make bench` measures yours.",
         )
 
