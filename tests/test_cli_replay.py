@@ -191,3 +191,82 @@ def test_the_peers_seeded_week_alarms_on_each_changed_feature_after_the_change_o
     assert found["predictions"] == 20_160
     assert set(first) >= {"inputs.f1", "inputs.f2"}
     assert min(first.values()) > 15_120
+
+
+def test_columns_that_are_named_as_nothing_are_inputs(capsys):
+    recorded("train.csv", 1000)
+    made = answer(
+        capsys, "reference", "build", "train.csv", "-o", "r.json", "--timestamp", "t", "--outputs", "y"
+    )
+    names = {feature["feature"] for feature in made["features"]}
+    assert names == {"inputs.a", "inputs.colour", "inputs.line", "inputs.label", "outputs.y"}
+    some = ["--timestamp", "t", "--actual", "label", "--source", "line"]
+    made = answer(capsys, "reference", "build", "train.csv", "-o", "r.json", *some)
+    assert {feature["feature"] for feature in made["features"]} == {"inputs.a", "inputs.colour", "inputs.y"}
+    recorded("field.csv", 3000, change_at=2000, seed=2)
+    found = answer(capsys, "replay", "field.csv", "--reference", "r.json", *some)
+    assert [(alarm["feature"], alarm["source"]) for alarm in found["alarms"]] == [
+        ("inputs.a", "line-0"),
+        ("inputs.a", "line-1"),
+    ]
+
+
+def test_a_label_is_no_feature_and_a_drift_of_the_labels_no_alarm(capsys):
+    recorded("train.csv", 2000)
+    with open("field.csv", "w") as file:
+        lines = Path("train.csv").read_text().splitlines(keepends=True)
+        file.writelines(lines[:1001] + [line.rstrip()[:-1] + "2\n" for line in lines[1001:]])
+    for options, alarmed in ((["--actual", "label"], set()), ([], {"inputs.label"})):
+        columns = ["--timestamp", "t", *options]
+        answer(capsys, "reference", "build", "train.csv", "-o", "r.json", *columns)
+        found = answer(capsys, "replay", "field.csv", "--reference", "r.json", *columns)
+        assert {alarm["feature"] for alarm in found["alarms"]} == alarmed
+
+
+def test_a_budget_in_predictions_needs_no_times_and_decides_how_soon_is_alarmed(capsys):
+    built(capsys)
+    recorded("field.csv", 4000, change_at=2500, seed=2)
+    options = ["--reference", "ref.json", "--inputs", "a"]
+    assert main(["replay", "field.csv", *options]) == 2
+    assert "--average-run-length" in capsys.readouterr().err
+    rows = []
+    for length in ("1000", "1e12"):
+        found = answer(capsys, "replay", "field.csv", *options, "--average-run-length", length)
+        assert found["budget"] == {"algorithm": "e_detector", "average_run_length": float(length)}
+        rows += [alarm["index"] for alarm in found["alarms"]]
+        assert found["alarms"][-1]["ts"] == 0
+    assert len(rows) == 2
+    assert 2500 <= rows[0] < rows[1] < 2700
+
+
+def test_each_source_alarms_for_itself_and_names_rows_of_the_file(capsys):
+    built(capsys, "--source", "line")
+    lines = Path("train.csv").read_text().splitlines(keepends=True)
+    for row in range(2000, 3000):
+        t, a, *rest = lines[row + 1].split(",")
+        if rest[1] == "line-1":
+            lines[row + 1] = ",".join([t, f"{float(a) + 2:.4f}", *rest])
+    Path("field.csv").write_text("".join(lines))
+    columns = ["--timestamp", "t", "--source", "line", "--inputs", "a"]
+    found = answer(capsys, "replay", "field.csv", "--reference", "ref.json", *columns)
+    (alarm,) = found["alarms"]
+    assert (alarm["feature"], alarm["source"]) == ("inputs.a", "line-1")
+    assert 2000 <= alarm["index"] < 2200
+    assert alarm["index"] % 2 == 1  # the odd rows are that line's
+    assert abs(alarm["since_index"] - 2000) <= 100
+
+
+def test_categories_written_as_numbers_are_categories_where_that_is_said(capsys):
+    recorded("train.csv", 2000)
+    options = ["--timestamp", "t", "--inputs", "a,label", "--categorical", "label"]
+    made = answer(capsys, "reference", "build", "train.csv", "-o", "r.json", *options)
+    assert [feature["kind"] for feature in made["features"]] == ["number", "category"]
+    lines = Path("train.csv").read_text().splitlines(keepends=True)
+    Path("field.csv").write_text(
+        "".join(lines[:1001] + [line.rstrip()[:-1] + "9\n" for line in lines[1001:]])
+    )
+    found = answer(capsys, "replay", "field.csv", "--reference", "r.json", *options)
+    (alarm,) = found["alarms"]
+    assert alarm["feature"] == "inputs.label"
+    assert alarm["effect_unit"] == "total variation"
+    assert "unseen" in alarm["message"]

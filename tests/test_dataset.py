@@ -56,6 +56,29 @@ def test_by_default_every_column_but_the_time_is_an_input(table: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("selected", "inputs"),
+    [
+        ({"outputs": ["score"]}, ["when", "line", "a", "b", "colour", "label"]),
+        ({"actual": "label"}, ["when", "line", "a", "b", "colour", "score"]),
+        ({"source": "line"}, ["when", "a", "b", "colour", "score", "label"]),
+        ({"categorical": ["label"]}, ["when", "line", "a", "b", "colour", "score", "label"]),
+        ({"outputs": ["score"], "timestamp": "when", "actual": "label"}, ["line", "a", "b", "colour"]),
+    ],
+)
+def test_what_is_not_named_as_something_else_is_an_input(
+    table: Path, selected: dict[str, Any], inputs: list[str]
+) -> None:
+    (chunk,) = read(table, **selected)
+    outputs = [f"outputs.{name}" for name in selected.get("outputs", [])]
+    assert sorted(chunk.columns) == sorted([f"inputs.{name}" for name in inputs] + outputs)
+
+
+def test_where_inputs_are_named_nothing_else_is_one(table: Path) -> None:
+    (chunk,) = read(table, inputs=["a"], actual="label")
+    assert list(chunk.columns) == ["inputs.a"]
+
+
 def test_categories_written_as_numbers_stay_text(table: Path) -> None:
     (chunk,) = read(table, inputs=["label"], categorical=["label"])
     assert chunk.columns == {"inputs.label": ["1", "0", "1"]}

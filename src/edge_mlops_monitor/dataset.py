@@ -30,7 +30,7 @@ EMPTY = frozenset(("", "na", "n/a", "nan", "null", "none", "inf", "-inf", "+inf"
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Which columns are what, by name; by default every column but the timestamp is an input."""
+    """Which columns are what, by name; without `inputs`, every column that is nothing else is one."""
 
     inputs: Sequence[str] = ()
     outputs: Sequence[str] = ()
@@ -246,7 +246,8 @@ class _Layout:
         self._source = self._only(names, selection.source) or _own(names, uploaded, "source")
         self._actual = self._only(names, selection.actual) or _own(names, uploaded, "actual")
         self._categorical = {self._found(names, name) for name in selection.categorical}
-        self._chosen = self._choose(names) if selection.inputs or selection.outputs else None
+        self._chosen = self._choose(names)
+        self._own = {self._timestamp, self._source, self._actual}
         self._text: dict[str, bool] = {}
 
     def _choose(self, names: list[str]) -> dict[str, str]:
@@ -272,14 +273,12 @@ class _Layout:
 
     def chunk(self, table: Table, first_row: int) -> Chunk:
         """The rows of one table."""
-        own = {self._timestamp, self._source, self._actual} - {None}
         rows = len(next(iter(table.values()), ()))
         columns: dict[str, list[Any]] = {}
         for name, column in table.items():
-            if self._chosen is None:
-                target = None if name in own else _qualified(name, "inputs")
-            else:
-                target = self._chosen.get(name)
+            target = self._chosen.get(name)
+            if target is None and not self._selection.inputs and name not in self._own:
+                target = _qualified(name, "inputs")
             if target is not None:
                 columns[target] = self._values(name, column)
         return Chunk(
