@@ -24,8 +24,8 @@ class CramerVonMises(NumberComparison):
     It sees shifts better than Kolmogorov and Smirnov's does. Conventions: the statistic is Anderson's T from
     midranks, as scipy's. Ties inflate it, so that rounded data would raise false alarms; the p-value is
     therefore that of the squared gap itself, which is the same T without ties. `p_value_of="midranks"` has
-    scipy's p-value. `mode` "exact" counts all orders of the pooled sample (as without ties), "asymp" takes the
-    limit, after T is moved and scaled to the limit's mean and variance; "auto" is exact up to 20 rows.
+    scipy's p-value. `mode` "exact" counts all orders of the pooled sample (as without ties), "asymp" takes
+    the limit, after T is moved and scaled to the limit's mean and variance; "auto" is exact up to 20 rows.
     Numbers only.
 
     Source: Anderson, On the distribution of the two-sample Cramer-von Mises criterion, 1962; Xiao, Gordon
