@@ -72,16 +72,16 @@ class Decider:
         self._checkpoint = Checkpoint()
         self._written_at = 0.0
 
-    def step(self, now: float, deadline: float | None = None) -> None:
+    def step(self, now: float, deadline: float | None = None) -> float | None:
         """Decide about everything that was stored since the last step, if this process holds the lease.
 
-        Past the monotonic time `deadline` the rest is left to the next step.
+        Past the monotonic time `deadline` the rest is left to the next step, then wanted at once (0.0).
         """
         store = self._open_store()
         with self._lock:
             if not leases.acquire(store, "decide"):
                 self._watcher = None  # the holder's state will be newer than ours
-                return
+                return None
             if self._watcher is None:
                 self._watcher, self._checkpoint = self._restore(store)
                 self._written_at = now
@@ -90,6 +90,7 @@ class Decider:
                 and now - self._written_at > CHECKPOINT_SECONDS
             ):
                 self._commit(store, [])
+        return 0.0 if deadline is not None and self._clock.monotonic() > deadline else None
 
     def check(self) -> list[DriftResult]:
         """The answer for every feature as of now, without waiting for the next step."""

@@ -6,7 +6,6 @@ import atexit
 import logging
 import os
 import sys
-import weakref
 from typing import Protocol
 
 logger = logging.getLogger("edge_mlops_monitor")
@@ -22,14 +21,14 @@ class Living(Protocol):
         """Bring what was logged to stable storage; the interpreter ends."""
 
 
-_living: weakref.WeakSet[Living] = weakref.WeakSet()
+_living: list[Living] = []  # kept alive, since records may wait in them when the program has forgotten them
 _armed = False
 
 
 def watch_over(living: Living) -> None:
-    """Tell `living` of forks and of the end, for as long as it lives."""
+    """Tell `living` of forks and of the end."""
     global _armed
-    _living.add(living)
+    _living.append(living)
     if not _armed:
         _armed = True
         atexit.register(_at_exit)
@@ -42,7 +41,7 @@ def at_exit_of_child(living: Living) -> None:
     if "multiprocessing" in sys.modules:
         from multiprocessing.util import Finalize
 
-        Finalize(None, _end, args=(weakref.ref(living),), exitpriority=100)
+        Finalize(None, _end, args=(living,), exitpriority=100)
 
 
 def _after_fork() -> None:
@@ -52,13 +51,11 @@ def _after_fork() -> None:
 
 def _at_exit() -> None:
     for living in list(_living):
-        _end(weakref.ref(living))
+        _end(living)
 
 
-def _end(reference: weakref.ref[Living]) -> None:
-    living = reference()
-    if living is not None:
-        try:
-            living.at_exit()
-        except Exception:
-            logger.debug("at exit", exc_info=True)
+def _end(living: Living) -> None:
+    try:
+        living.at_exit()
+    except Exception:
+        logger.debug("at exit", exc_info=True)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("edge_mlops_monitor")
 
 STOP_SECONDS = 5.0  # the longest that each part of `stop` may take
+DECIDING_SECONDS = 1.0
 DISABLED = "EDGE_MLOPS_MONITOR_DISABLED"
 
 
@@ -225,8 +226,9 @@ class Runtime:
         whole = leases.acquire(self.open_store(), "system")
         self.recorder.put((self._sampler if whole else self._own_sampler).sample())
 
-    def _decide(self, now: float) -> None:
-        self.decider.step(now)
+    def _decide(self, now: float) -> float | None:
+        # In steps, so that it can be stopped also where a program logs faster than it decides.
+        return self.decider.step(now, deadline=self.clock.monotonic() + DECIDING_SECONDS)
 
     def _upload(self, now: float) -> float | None:
         return self.uploader.step(now)

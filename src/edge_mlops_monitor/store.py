@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,7 +28,7 @@ from edge_mlops_monitor.records import Record
 from edge_mlops_monitor.retention import shrink
 from edge_mlops_monitor.transaction import Transaction
 
-_abandoned: list[sqlite3.Connection] = []  # of a parent process: closing them here could break its locks
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()  # of this process, for when it forks
 
 
 class Store:
@@ -72,8 +73,9 @@ class Store:
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
         self._file = b""
-        self._damaged = False
+        self._damaged = self._held = self._orphaned = False
         self.device_id = self.generation = ""
+        _stores.add(self)
         with self._connected():
             pass
 
@@ -82,13 +84,16 @@ class Store:
         """Hold the write lock; commit at the end, or roll all of it back on an exception."""
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
+            pid = os.getpid()
             try:
                 tx = Transaction(self, connection)
                 yield tx
+                if pid != os.getpid():
+                    raise StoreError("a transaction ends in the process that began it, not in a forked child")
                 tx.write_sequences()
                 connection.execute("COMMIT")
             except BaseException:
-                if connection.in_transaction:
+                if pid == os.getpid() and connection.in_transaction:
                     with suppress(sqlite3.Error):
                         connection.execute("ROLLBACK")
                 raise
@@ -161,12 +166,29 @@ class Store:
         with self._lock:
             self._disconnect()
 
+    def before_fork(self) -> None:
+        """Close the connection, so that the child has nothing of it.
+
+        SQLite notes in memory which locks this process holds. In a child these notes would be wrong: it
+        would write without a lock, and damage the file. A transaction of another thread is waited for.
+        """
+        self._held = self._lock.acquire(timeout=opening.BUSY_SECONDS + 5.0)
+        if self._held and self._connection is not None and not self._connection.in_transaction:
+            self._disconnect()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on; the next use opens a connection again."""
+        if self._held:
+            self._lock.release()
+
     def after_fork(self) -> None:
-        """In the child: leave the parent's connection and lock alone, and open anew when needed."""
+        """In the child: begin anew. What was forked in the middle of a transaction stays unusable there."""
         if self._connection is not None:
-            _abandoned.append(self._connection)
+            _keep_for_ever(self._connection)
+            self._orphaned = True
         self._connection = None
         self._lock = threading.RLock()
+        self._pid = os.getpid()
 
     def _blocks(self, kind: str, where: str, parameters: Sequence[Any]) -> list[Block]:
         with self._connected() as connection:
@@ -176,6 +198,8 @@ class Store:
     def _connected(self) -> Iterator[sqlite3.Connection]:
         if self._pid not in (0, os.getpid()):
             self.after_fork()
+        if self._orphaned:
+            raise StoreError("the process was forked inside a transaction; fork before or after it")
         with self._lock:
             try:
                 if self._connection is None:
@@ -289,4 +313,27 @@ class Store:
 def _matches(record: Any, model: str | None, source: str | None) -> bool:
     return (model is None or getattr(record, "model", None) == model) and (
         source is None or getattr(record, "source", None) == source
+    )
+
+
+def _keep_for_ever(connection: sqlite3.Connection) -> None:
+    """Let it never be closed, not even at the end of the interpreter: that would undo the parent's work."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+def _tell_all(what: Callable[[Store], None]) -> Callable[[], None]:
+    def tell() -> None:
+        for store in list(_stores):
+            what(store)
+
+    return tell
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_tell_all(Store.before_fork),
+        after_in_parent=_tell_all(Store.after_fork_in_parent),
+        after_in_child=_tell_all(Store.after_fork),
     )

@@ -87,6 +87,7 @@ class Recorder:
         # What is not configured costs nothing: without sampling this is the hot path itself.
         self.log_prediction: Callable[..., str] = self._hot.log if keep is None else self._log_sampled
         self.last_error: str | None = None
+        self._forked = False  # and nothing was logged in the child yet
         self._begin_session()
 
     def _begin_session(self) -> None:
@@ -153,6 +154,8 @@ class Recorder:
         half = self.halves.finish(id)
         if half is not None and not half.wanted:
             return id
+        if self._forked:
+            self._first_use()
         if half is None or half.stored:  # the first half may stand in the store, alone
             self._given.append(id)
         outputs = msgspec.Raw(self.encode_value(outputs))
@@ -169,6 +172,8 @@ class Recorder:
     def put(self, records: Iterable[Record]) -> None:
         """Store records of other kinds with the next group commit."""
         self._others.extend(records)
+        if self._forked:
+            self._first_use()
         if len(self._others) > MAX_OTHERS // 4:
             self._wake()
             self._drop_oldest_others()
@@ -208,6 +213,8 @@ class Recorder:
     def _given_id(self, given: Any) -> str:
         id = text_of(given)
         self._given.append(id)
+        if self._forked:
+            self._first_use()
         return id
 
     def seconds(self, timestamp: Any) -> float:
@@ -345,9 +352,21 @@ class Recorder:
     def after_fork(self) -> None:
         """In the child: nothing of the parent's; the first call that logs starts the threads again."""
         self._begin_session()
-        self._hot.on_next_id(self._on_first_use_after_fork)
+        self._forked = True
+        self._hot.on_next_id(self._first_use)
+
+    def _first_use(self) -> None:
+        if self._forked:
+            self._forked = False
+            self._on_first_use_after_fork()
 
 
 def _taken(buffer: deque[Any]) -> list[Any]:
     """Everything that is in the buffer now, removed from it."""
-    return [buffer.popleft() for _ in range(len(buffer))]
+    taken: list[Any] = []
+    try:
+        for _ in range(len(buffer)):
+            taken.append(buffer.popleft())
+    except IndexError:  # a caller at the bound dropped the last of them meanwhile
+        pass
+    return taken
