@@ -42,6 +42,7 @@ PAGES = ROOT_PAGES | EXAMPLES  # path in the project -> page
 SOURCES = {page: source for source, page in PAGES.items() if source != "README.md"}
 
 PARTS = "<!-- parts -->"  # in place of which a page lists what its registry holds
+PROTOCOL = ("compare", "update", "update_many", "drift_detected", "warning_detected", "put", "check", "close")
 REGISTRIES: dict[str, Registry] = {
     "reference/drift.md": METHODS,
     "reference/system.md": COLLECTORS,
@@ -84,7 +85,7 @@ def described(registry: Registry) -> Iterator[str]:
     for name in registry:
         cls = registry[name]
         yield f"### `{name}`\n\n::: {cls.__module__}.{cls.__qualname__}"
-        yield "    options: { heading_level: 4 }\n"
+        yield f"    options: {{ heading_level: 4, members: [{', '.join(PROTOCOL)}] }}\n"
 
 
 def turned(target: str, source: str, page: str) -> str:

@@ -11,15 +11,8 @@ import griffe
 def fenced(text: str) -> str:
     """The text with its examples and drawings as fenced blocks.
 
-    >>> print(fenced("One.\\n\\n>>> 1 + 1\\n2\\n\\nTwo."))
-    One.
-    <BLANKLINE>
-    ```pycon
-    >>> 1 + 1
-    2
-    ```
-    <BLANKLINE>
-    Two.
+    >>> fenced("One.\\n\\n>>> 1 + 1\\n2\\n\\nTwo.")
+    'One.\\n\\n```pycon\\n>>> 1 + 1\\n2\\n```\\n\\nTwo.'
     """
     return "\n\n".join(map(_fenced, re.split(r"\n[ \t]*\n", text)))
 
