@@ -12,12 +12,41 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from edge_mlops_monitor.clock import Clock
 
 logger = logging.getLogger("edge_mlops_monitor")
 
 Step = Callable[[float], "float | None"]
+
+
+class Bell:
+    """Wakes one thread; unlike `threading.Event`, it may be rung in a signal handler at any moment."""
+
+    def __init__(self) -> None:
+        self.rung = False
+        self._queue: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        """Wake the thread that waits, or that will."""
+        if not self.rung:
+            self.rung = True
+            self._queue.put(None)
+
+    def clear(self) -> None:
+        """Forget that it was rung; whoever calls this looks at the work afterwards."""
+        self.rung = False
+        with suppress(Empty):
+            while True:
+                self._queue.get_nowait()
+
+    def wait(self, timeout: float) -> None:
+        """Wait until it is rung, at most `timeout` seconds; leaves it rung."""
+        if not self.rung:
+            with suppress(Empty):
+                self._queue.get(timeout=timeout)
 
 
 class Worker:
@@ -32,8 +61,8 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._stopping = False
-        self._wake = threading.Event()
-        self._lock = threading.Lock()
+        self._wake = Bell()
+        self._lock = threading.RLock()  # a signal handler may come in the middle of `start`
 
     @property
     def running(self) -> bool:
@@ -43,12 +72,12 @@ class Worker:
     @property
     def awake(self) -> bool:
         """Whether a wake-up is under way already; costs no system call."""
-        return self._wake.is_set()
+        return self._wake.rung
 
     def start(self) -> None:
         """Start the thread; does nothing where it already runs."""
         if self._pid != os.getpid():  # in a forked child the parent's primitives may be held for ever
-            self._lock, self._wake = threading.Lock(), threading.Event()
+            self._lock, self._wake = threading.RLock(), Bell()
         with self._lock:
             self._stopping = False  # one that was about to end, but hangs in its step, goes on instead
             if self.running:
@@ -60,7 +89,7 @@ class Worker:
 
     def wake(self) -> None:
         """Run `step` soon."""
-        self._wake.set()
+        self._wake.ring()
 
     def stop(self, timeout: float | None = 5.0) -> bool:
         """Ask the thread to end and wait up to `timeout` seconds; True once it has ended."""
@@ -68,7 +97,7 @@ class Worker:
         self._stopping = True
         if not self.running or thread is None:
             return True
-        self._wake.set()
+        self._wake.ring()
         if thread is not threading.current_thread():
             thread.join(timeout)
         return not thread.is_alive()
@@ -92,7 +121,7 @@ class Worker:
         due = self.clock.monotonic()
         while not self._ended():
             now = self.clock.monotonic()
-            if now >= due or self._wake.is_set():
+            if now >= due or self._wake.rung:
                 self._wake.clear()
                 delay = self.run_once(now)
                 due = self.clock.monotonic() + (self.interval if delay is None else delay)

@@ -37,10 +37,22 @@ SLICE_SECONDS = 1.0
 MAX_OTHERS = 20_000  # records of other kinds that wait while the database cannot be opened
 
 
-class Waiter(threading.Event):
-    """One call of `flush` that waits; `ok` is its answer."""
+class Waiter:
+    """One call of `flush` that waits; a bare lock, so that a signal handler may flush inside another flush."""
 
-    ok = False
+    def __init__(self) -> None:
+        self.ok = False
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def answer(self, ok: bool) -> None:
+        """Let the caller go on."""
+        self.ok = ok
+        self._done.release()
+
+    def wait(self, timeout: float) -> bool:
+        """True once it was answered; to be called no more after that."""
+        return self._done.acquire(timeout=max(0.0, timeout))
 
 
 class Recorder:
@@ -263,8 +275,7 @@ class Recorder:
             waiters = [self._waiters.popleft() for _ in range(len(self._waiters))]
             ok = self._write(halves_too=bool(waiters))
         for waiter in waiters:
-            waiter.ok = ok
-            waiter.set()
+            waiter.answer(ok)
         return ok
 
     def _start_worker(self) -> bool:
