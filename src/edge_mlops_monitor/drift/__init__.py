@@ -6,7 +6,7 @@
 >>> drift.compare("ks_test", [1, 2, 3, 4], [5, 6, 7, 8], threshold=0.05).is_drift
 True
 >>> drift.parameters("ks_test")
-{'alternative': 'two-sided', 'mode': 'auto'}
+{'alternative': 'two-sided', 'mode': 'auto', 'bins': None}
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ LEVELS = (0.25, 0.1, 0.05, 0.025, 0.01, 0.005, 0.001)
 B0 = (0.675, 1.281, 1.645, 1.96, 2.326, 2.573, 3.085)
 B1 = (-0.245, 0.25, 0.678, 1.149, 1.822, 2.364, 3.615)
 B2 = (-0.105, -0.305, -0.362, -0.391, -0.396, -0.345, -0.154)
+MOST_POINTS = 400
 LIMIT_SD = math.sqrt(2 * (math.pi**2 - 9) / 3)  # of A squared, two samples
 
 
@@ -26,7 +27,8 @@ class AndersonDarling(NumberComparison):
 
     Conventions: the statistic is Scholz and Stephens' standardised T, `(A2 - 1) / sd`, with midranks for ties
     (`midrank=False`: right-continuous), as scipy's `anderson_ksamp`. The p-value is asymptotic: `mode`
-    "limit" takes the limit's tail and is good for small levels too; "table" interpolates the paper's
+    "limit" takes the limit's tail and is good for small levels too, for rounded data with the
+    right-continuous statistic standardised by its variance with these ties; "table" interpolates the paper's
     table between 0.25 and 0.001 and stops there, as scipy does. Numbers only.
 
     Source: Scholz and Stephens, K-sample Anderson-Darling tests, 1987; Pettitt, A two-sample
@@ -55,6 +57,9 @@ class AndersonDarling(NumberComparison):
         statistic = (_a_squared(np.sort(before), np.sort(after), both, self.midrank) - 1) / sd
         if self.mode == "table":
             return Measure(statistic, _table_p(statistic))
+        if self.mode == "limit" and len(np.unique(both)) < len(both):
+            statistic_of_ties = _standardised_with_ties(np.sort(before), np.sort(after), both)
+            return Measure(statistic, anderson_darling_tail(1 + statistic_of_ties * LIMIT_SD))
         return Measure(statistic, anderson_darling_tail(1 + statistic * LIMIT_SD))
 
 
@@ -75,6 +80,28 @@ def _a_squared(before: Floats, after: Floats, both: Floats, midrank: bool) -> fl
         inner = ties / rows * (rows * count - below * len(part)) ** 2 / divisor
         total += float(inner.sum()) / len(part)
     return total * (rows - 1) / rows if midrank else total
+
+
+def _standardised_with_ties(before: Floats, after: Floats, both: Floats) -> float:
+    """A squared (right-continuous) by its mean and variance given the ties.
+
+    It is a weighted sum of squares of variables with variance 1, correlated as a Brownian bridge is.
+    """
+    rows = len(both)
+    _, ties = np.unique(both, return_counts=True)
+    weight: Floats = ties[:-1] / rows
+    upto: Floats = ties.cumsum()[:-1] / rows
+    expected = float(weight.sum()) * rows / (rows - 1)
+    if len(weight) > MOST_POINTS:  # neighbours together
+        cell = (upto * MOST_POINTS).astype(np.int64)
+        grouped = np.bincount(cell, weight).astype(np.float64)
+        used = grouped > 0
+        upto = (np.bincount(cell, weight * upto)[used]) / grouped[used]
+        weight = grouped[used]
+    odds = upto / (1 - upto)
+    correlated = np.minimum(odds[:, None] / odds, odds / odds[:, None])
+    variance = 2 * float(weight @ correlated @ weight)
+    return (_a_squared(before, after, both, midrank=False) - expected) / math.sqrt(variance)
 
 
 def _variance(m: int, n: int) -> float:

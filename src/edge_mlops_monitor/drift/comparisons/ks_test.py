@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.binning import numbers
+from edge_mlops_monitor.drift.comparison import equal_width_edges
 from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.records import DriftResult
 
@@ -33,19 +34,24 @@ FAR = 9.0  # beyond so many units of sqrt(mn(m + n)) a path has probability belo
 class KSTest:
     """The Kolmogorov-Smirnov test of two samples of numbers.
 
-    `mode` is "auto" (exact up to 10 000 rows), "exact" or "asymp".
+    `mode` is "auto" (exact up to 10 000 rows), "exact" or "asymp". With `bins` the functions are compared at
+    the edges of so many equally wide bins over the reference's range only; NannyML does so with 10 000 of
+    them from 10 000 reference rows on, and differs from the exact D in the fourth decimal.
 
     >>> result = KSTest().compare([1.01, 2.01], [1.0, 2.0, 3.0, 4.0])
     >>> result.statistic, round(result.p_value, 10)
     (0.5, 0.9333333333)
     """
 
-    def __init__(self, alternative: str = "two-sided", mode: str = "auto") -> None:
+    def __init__(self, alternative: str = "two-sided", mode: str = "auto", bins: int | None = None) -> None:
         for value, allowed in ((alternative, ALTERNATIVES), (mode, MODES)):
             if value not in allowed:
                 raise DataError(f"ks_test knows no {value!r}; use one of {', '.join(allowed)}")
         self.alternative = alternative
+        if bins is not None and not (isinstance(bins, int) and 1 <= bins <= 1_000_000):
+            raise DataError("ks_test needs bins of 1 to 1 000 000, or None for the exact distance")
         self.mode = mode
+        self.bins = bins
 
     def compare(self, reference: Any, current: Any, threshold: float | None = None) -> DriftResult:
         """Statistic D, its p-value, and whether the p-value is below `threshold`.
@@ -62,7 +68,10 @@ class KSTest:
                 sample_size=rows,
                 data={"lacks": f"the {lacks} is empty"},
             )
-        statistic = distance(before, after, self.alternative)
+        if self.bins is None:
+            statistic = distance(before, after, self.alternative)
+        else:
+            statistic = binned_distance(before, after, self.bins, self.alternative)
         p_value = self._p_value(statistic, len(before), rows)
         effect, unit = _effect(before, after)
         return DriftResult(
@@ -101,6 +110,19 @@ def distance(before: Floats, after: Floats, alternative: str = "two-sided") -> f
     both = np.concatenate((before, after))
     difference = np.searchsorted(before, both, side="right") / len(before)
     difference -= np.searchsorted(after, both, side="right") / len(after)
+    return _largest(difference, alternative)
+
+
+def binned_distance(before: Floats, after: Floats, bins: int, alternative: str = "two-sided") -> float:
+    """D of two sorted samples as seen at the right edges of equally wide bins over the first's range."""
+    edges = equal_width_edges(before, bins)[1:]
+    difference = np.searchsorted(before, edges) / len(before) - np.searchsorted(after, edges) / len(after)
+    last = np.searchsorted(after, edges[-1], side="right") / len(after)
+    difference[-1] = 1 - last  # the last bin is closed
+    return _largest(difference, alternative)
+
+
+def _largest(difference: Floats, alternative: str) -> float:
     above, below = max(0.0, float(difference.max())), max(0.0, float(-difference.min()))
     return {"greater": above, "less": below, "two-sided": max(above, below)}[alternative]
 
