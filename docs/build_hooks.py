@@ -42,6 +42,7 @@ PAGES = ROOT_PAGES | EXAMPLES  # path in the project -> page
 SOURCES = {page: source for source, page in PAGES.items() if source != "README.md"}
 
 PARTS = "<!-- parts -->"  # in place of which a page lists what its registry holds
+COSTS = "<!-- costs -->"  # in place of which stands what `make bench` wrote into README.md
 PROTOCOL = ("compare", "update", "update_many", "drift_detected", "warning_detected", "put", "check", "close")
 REGISTRIES: dict[str, Registry] = {
     "reference/drift.md": METHODS,
@@ -52,6 +53,14 @@ REGISTRIES: dict[str, Registry] = {
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
 FENCE_MARK = re.compile(r"^(\s*```\w+) (?:run|s3)\b.*$", re.MULTILINE)
 FONT_FACE = re.compile(r"@font-face\s*\{.*?\}", re.DOTALL)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add the guide to publishing, which comes with the tools for it."""
+    section = next(part["Project"] for part in config.nav or [] if "Project" in part)
+    if (PROJECT / "docs" / "publishing.md").exists():
+        section.append({"Publishing": "publishing.md"})
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -76,8 +85,16 @@ def on_page_markdown(markdown: str, page: Any, **more: Any) -> str:
     source = SOURCES.get(uri, f"docs/{uri}")  # where the text lies in the project
     if uri in REGISTRIES:
         markdown = markdown.replace(PARTS, "\n".join(described(REGISTRIES[uri])))
+    markdown = markdown.replace(COSTS, costs() if COSTS in markdown else "")
     markdown = FENCE_MARK.sub(r"\1", markdown)
     return LINK.sub(lambda found: turned(found[1], source, uri) + (found[2] or ""), markdown)
+
+
+def costs() -> str:
+    """What the benchmarks said of us, with their date."""
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    found = readme.partition("<!-- costs:begin -->")[2].partition("<!-- costs:end -->")[0]
+    return found.replace("](docs/", "](").replace("[docs/", "[")
 
 
 def described(registry: Registry) -> Iterator[str]:
