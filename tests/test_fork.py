@@ -144,14 +144,14 @@ from edge_mlops_monitor.records import Prediction
 from edge_mlops_monitor.store import Store
 store = Store(sys.argv[1])
 with store.transaction() as tx:
-    tx.append("predictions", [Prediction(id=f"a-{i}", outputs="parent") for i in range(3000)])
+    tx.append("predictions", [Prediction(id=f"a-{i}", inputs=os.urandom(400), outputs="parent") for i in range(3000)])
     tx.sql("PRAGMA cache_size = 1")
-    tx.append("predictions", [Prediction(id=f"b-{i}", outputs="parent") for i in range(3000)])
+    tx.append("predictions", [Prediction(id=f"b-{i}", inputs=os.urandom(400), outputs="parent") for i in range(3000)])
     child = os.fork()
     if child == 0:
         sys.exit(0)  # through the end of the interpreter, where objects are destroyed
     ended(child)
-    tx.append("predictions", [Prediction(id=f"c-{i}", outputs="parent") for i in range(3000)])
+    tx.append("predictions", [Prediction(id=f"c-{i}", inputs=os.urandom(400), outputs="parent") for i in range(3000)])
 """
     # In the child the block is left by SystemExit: nothing of the parent's may be touched by that.
     program(text, path)
@@ -174,23 +174,18 @@ for _ in range(4):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as gunicorn does
         for i in range(25):
             predict(i)
-        os.kill(os.getppid(), signal.SIGUSR1)
+        os.write(1, b"x")
         while True:
             time.sleep(60)
     children.append(child)
+sys.stdin.read()
+for child in children:
+    os.kill(child, signal.SIGTERM)
+for child in children:
+    ended(child)
+monitor.stop()
 """
-    text = text.replace(
-        "children = []", "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})\nchildren = []"
-    )
-    text = text.replace(
-        "        os.kill(os.getppid(), signal.SIGUSR1)\n",
-        '        os.write(1, b"x")\n',
-    )
-    process = start(
-        MADE + text + "\nsys.stdin.read()\nfor child in children:\n    os.kill(child, 15)\n"
-        "for child in children:\n    ended(child)\nmonitor.stop()\n",
-        path,
-    )
+    process = start(MADE + text, path)
     assert process.stdout is not None
     assert process.stdout.read(4) == "xxxx"
     process.communicate("", timeout=60)
@@ -263,6 +258,7 @@ monitor.start()
 def work():
     while True:
         monitor.log_prediction(1, "daemon")
+        time.sleep(0.0001)
 
 threading.Thread(target=work, daemon=True).start()
 monitor.log_prediction(1, "main")
@@ -301,7 +297,7 @@ count = 0
 def handler(*_):
     global count
     count += 1
-    monitor.log_prediction("y" * 20_000, "signal")
+    monitor.log_prediction("y" * 3_000, "signal")
     if count % 50 == 0:
         monitor.flush(5)
 
@@ -310,7 +306,7 @@ signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
 ends = time.monotonic() + 1.5
 logged = 0
 while time.monotonic() < ends:
-    monitor.log_prediction("x" * 20_000, "main")
+    monitor.log_prediction("x" * 3_000, "main")
     logged += 1
     if logged % 100 == 0:
         monitor.flush(5)

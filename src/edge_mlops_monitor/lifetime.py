@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import sys
+import threading
 from typing import Protocol
 
 logger = logging.getLogger("edge_mlops_monitor")
@@ -23,6 +24,8 @@ class Living(Protocol):
 
 _living: list[Living] = []  # kept alive, since records may wait in them when the program has forgotten them
 _armed = False
+# Held while a background thread imports: a child forked in the middle would keep half a module for ever.
+importing = threading.RLock()
 
 
 def watch_over(living: Living) -> None:
@@ -33,7 +36,9 @@ def watch_over(living: Living) -> None:
         _armed = True
         atexit.register(_at_exit)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork)
+            os.register_at_fork(
+                before=importing.acquire, after_in_parent=importing.release, after_in_child=_after_fork
+            )
 
 
 def at_exit_of_child(living: Living) -> None:
@@ -45,6 +50,7 @@ def at_exit_of_child(living: Living) -> None:
 
 
 def _after_fork() -> None:
+    importing.release()
     for living in list(_living):
         living.after_fork()
 

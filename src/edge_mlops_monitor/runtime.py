@@ -215,13 +215,14 @@ class Runtime:
             worker.wake()
 
     def _sample(self, now: float) -> None:
-        from edge_mlops_monitor.system import SystemSampler
-
         if self._sampler is None:
-            folder = os.path.dirname(self.config.storage.sqlite_path) or "."
-            self._sampler = SystemSampler(clock=self.clock, paths=[folder])
-            own = ["process"] if "process" in self._sampler.names else []
-            self._own_sampler = SystemSampler(own, clock=self.clock)
+            with lifetime.importing:
+                from edge_mlops_monitor.system import SystemSampler
+
+                folder = os.path.dirname(self.config.storage.sqlite_path) or "."
+                self._sampler = SystemSampler(clock=self.clock, paths=[folder])
+                own = ["process"] if "process" in self._sampler.names else []
+                self._own_sampler = SystemSampler(own, clock=self.clock)
         # One process measures the device; each process measures itself.
         whole = leases.acquire(self.open_store(), "system")
         self.recorder.put((self._sampler if whole else self._own_sampler).sample())
@@ -237,7 +238,9 @@ class Runtime:
     def decider(self) -> Decider:
         """What decides, made when first needed: it brings NumPy."""
         if self._decider is None:
-            from edge_mlops_monitor.decider import Decider
+            with lifetime.importing:
+                import edge_mlops_monitor.drift.watcher  # noqa: F401  # NumPy
+                from edge_mlops_monitor.decider import Decider
 
             self._decider = Decider(
                 self.open_store,
@@ -252,7 +255,8 @@ class Runtime:
     def uploader(self) -> Uploader:
         """What uploads, made when first needed."""
         if self._uploader is None:
-            from edge_mlops_monitor.telemetry.uploader import Uploader
+            with lifetime.importing:
+                from edge_mlops_monitor.telemetry.uploader import Uploader
 
             self._uploader = Uploader(self.open_store(), self._sink_makers, self.config.telemetry, self.clock)
         return self._uploader
@@ -433,8 +437,7 @@ class Runtime:
     def after_fork(self) -> None:
         """In the child: nothing of the parent's."""
         self._opening = threading.Lock()
-        if self._store is not None:
-            self._store.after_fork()
+        self._sampler = self._own_sampler = None  # they measure the process they were made in
         if self._decider is not None:
             self._decider.after_fork()
         self.recorder.after_fork()

@@ -38,7 +38,7 @@ MAX_OTHERS = 20_000  # records of other kinds that wait while the database canno
 
 
 class Waiter:
-    """One call of `flush` that waits; a bare lock, so that a signal handler may flush inside another flush."""
+    """One call of `flush` that waits; a bare lock, so that a signal handler may flush inside a flush."""
 
     def __init__(self) -> None:
         self.ok = False
