@@ -26,7 +26,7 @@ lint: $(DEV) ## ruff and mypy --strict
 	@$(BIN)/python -m mypy
 
 docs: $(DEV) ## the documentation site, built strictly into site/ (open site/index.html)
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(DEV) ## what it costs: time, memory, bytes, each beside its floor
 	@$(BIN)/python benchmarks/run.py
