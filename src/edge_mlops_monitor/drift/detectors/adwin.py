@@ -23,8 +23,9 @@ class ADWIN(StreamDetector):
     values, once there are more than `grace_period`, each boundary between buckets with at least
     `min_window_length` values on both sides is tested at confidence `delta`: the means must differ by more
     than `sqrt(2 v d / m) + 2 d / (3 m)`, with the window's variance v, `d = ln(2 ln(n) / delta)` and m the
-    harmonic mean of both sides' lengths. After it has fired it begins with an empty window. There is no
-    warning level. Sees changes of the mean of values of any scale.
+    harmonic mean of both sides' lengths. The second term is that of values with a range of about 1: bring
+    the stream to that scale. After it has fired it begins with an empty window. There is no warning level.
+    Sees changes of the mean.
 
     Source: Bifet and Gavalda, Learning from time-changing data with adaptive windowing, 2007.
 
