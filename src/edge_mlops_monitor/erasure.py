@@ -35,6 +35,7 @@ def erase(store: Store, *, before: float | None = None, prediction_id: str | Non
     if before is not None:
         for kind in KINDS:
             erased[kind] = erased.get(kind, 0) + _erase_before(store, kind, before)
+    store.scrub()
     return erased
 
 

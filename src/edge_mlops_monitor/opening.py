@@ -20,6 +20,7 @@ from edge_mlops_monitor.retention import PAGE_SIZE, RESERVE_BYTES, journal_bytes
 logger = logging.getLogger("edge_mlops_monitor")
 
 BUSY_SECONDS = 10.0
+SCRUBBED_PAGES = 64  # at a time: what is moved passes through the journal
 
 
 def connect(path: Path, max_bytes: int) -> sqlite3.Connection:
@@ -128,7 +129,7 @@ def _fill(path: Path) -> None:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         _configure(connection)
-        _reserve(connection)
+        reserve(connection)
         connection.execute("BEGIN IMMEDIATE")
         schema.migrate(connection)
         connection.execute("COMMIT")
@@ -139,13 +140,25 @@ def _fill(path: Path) -> None:
 def _configure(connection: sqlite3.Connection) -> None:
     execute = connection.execute
     execute("PRAGMA trusted_schema = OFF")
-    execute("PRAGMA secure_delete = OFF")  # on in Debian: deleting would write every page once more
+    # ON, as in Debian, would write every page that is freed once more; FAST clears what is written anyway.
+    execute("PRAGMA secure_delete = FAST")
     execute("PRAGMA temp_store = MEMORY")
     execute("PRAGMA journal_mode = PERSIST")
     execute("PRAGMA synchronous = FULL")
 
 
-def _reserve(connection: sqlite3.Connection) -> None:
+def scrub(connection: sqlite3.Connection) -> None:
+    """Give the free pages back to the file system and empty the journal: both hold what was deleted."""
+    while connection.execute("PRAGMA freelist_count").fetchone()[0]:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(f"PRAGMA incremental_vacuum({SCRUBBED_PAGES})").fetchall()
+        connection.execute("COMMIT")
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("PRAGMA journal_mode = PERSIST")
+    reserve(connection)
+
+
+def reserve(connection: sqlite3.Connection) -> None:
     """Leave free pages in the file and space in the journal, so that a full disk still lets us delete."""
     connection.execute("CREATE TABLE reserve (bytes BLOB)")
     connection.execute(f"INSERT INTO reserve VALUES (zeroblob({RESERVE_BYTES}))")

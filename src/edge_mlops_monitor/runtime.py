@@ -402,6 +402,8 @@ class Runtime:
         if not self.enabled:
             return {}
         self.recorder.flush(STOP_SECONDS)
+        if prediction_id is not None:
+            self.recorder.halves.finish(prediction_id)
         return erase(self.open_store(), before=before, prediction_id=prediction_id)
 
     # - configuration -

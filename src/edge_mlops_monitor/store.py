@@ -161,6 +161,11 @@ class Store:
         except OSError:
             return 0
 
+    def scrub(self) -> None:
+        """Let nothing of what was deleted remain in the file or its journal."""
+        with self._connected() as connection:
+            opening.scrub(connection)
+
     def close(self) -> None:
         """Close the connection of this process; the next use opens it again."""
         with self._lock:
