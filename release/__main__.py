@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -93,6 +94,7 @@ def _run(project: Project, options: argparse.Namespace) -> None:
 def _rehearse(project: Project, options: argparse.Namespace) -> None:
     from release import rehearsal
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the local indexes end as well
     rehearsal.rehearse(project, say)
 
 

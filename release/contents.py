@@ -32,17 +32,22 @@ URLS = ("Homepage", "Source", "Changelog", "Issues")
 LARGEST_WHEEL = 500_000  # bytes
 
 
-def check(project: Project, wheel: Path, sdist: Path, version: str) -> None:
+def check(project: Project, wheel: Path, sdist: Path, version: str, *, largest: int = LARGEST_WHEEL) -> None:
     """Both distributions against the list, the metadata, the size, and what twine says of the README."""
     _check_names(f"the wheel {wheel.name}", wheel_names(wheel), _of_the_wheel(project, version))
     _check_names(f"the sdist {sdist.name}", sdist_names(sdist), _of_the_sdist(project))
     check_metadata(project, metadata(wheel), version)
-    if wheel.stat().st_size > LARGEST_WHEEL:
+    if wheel.stat().st_size > largest:
         raise Problem(
-            f"{wheel.name} has {wheel.stat().st_size} bytes, {LARGEST_WHEEL} at most are allowed; take out "
+            f"{wheel.name} has {wheel.stat().st_size} bytes, {largest} at most are allowed; take out "
             "what users "
             "do not need."
         )
+    check_readme(project, wheel, sdist)
+
+
+def check_readme(project: Project, wheel: Path, sdist: Path) -> None:
+    """Whether an index can show the README."""
     done = tool("twine", "check", "--strict", wheel, sdist, cwd=project.root, env={"NO_COLOR": "1"})
     if done.returncode:
         raise Problem(
@@ -87,7 +92,7 @@ def check_metadata(project: Project, message: Message, version: str) -> None:
         *([] if "Typing :: Typed" in classifiers else ["Classifier Typing :: Typed"]),
         *(
             f"extra {extra}"
-            for extra in extras(project)
+            for extra in extras(project, for_users=False)
             if extra not in message.get_all("Provides-Extra", [])
         ),
     ]

@@ -24,15 +24,19 @@ def upload(
     pypirc.check(index.pypirc, index.repository)
     sent = []
     for path in missing(project, index, artefacts):
-        done = tool(
-            "twine", "upload", "--non-interactive", "--disable-progress-bar", "--verbose", "--repository",
-            index.repository, "--config-file", index.pypirc, path, cwd=project.root, env=PLAIN,
-        )  # fmt: skip
+        done = send(project, index, path)
         if done.returncode:
             raise explain(done, index, path)
         sent.append(path.name)
     _await(project, index, artefacts, patience)
     return sent
+
+
+def send(project: Project, index: Index, path: Path) -> subprocess.CompletedProcess[str]:
+    """One file, by twine, with the credentials of .pypirc, the environment or the keyring."""
+    options = ["--non-interactive", "--disable-progress-bar", "--verbose"]
+    where = ["--repository", index.repository, "--config-file", str(index.pypirc)]
+    return tool("twine", "upload", *options, *where, path, cwd=project.root, env=PLAIN)
 
 
 def missing(project: Project, index: Index, artefacts: Sequence[Path]) -> list[Path]:

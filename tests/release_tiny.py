@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import stat
 import subprocess
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import pytest
 from release.project import Project
 
 PYPROJECT = """\
@@ -69,6 +71,15 @@ def main() -> int:
     print('{"findings": []}')
     return 0
 '''
+
+
+def needs(*distributions: str) -> None:
+    """Skip a module whose tools are not installed; importing them to see would run their code in ours."""
+    for name in distributions:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            pytest.skip(f"{name} is not installed", allow_module_level=True)
 
 
 def tiny(folder: Path, name: str = "tiny-monitor") -> Project:

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("packaging")
+from release_tiny import needs, tiny, write
+
+needs("packaging", "towncrier")
 
 from release import changelog, version
 from release.problem import Problem
 from release.project import Project
-from release_tiny import tiny, write
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    pytest.importorskip("towncrier")
     return tiny(tmp_path)
 
 
