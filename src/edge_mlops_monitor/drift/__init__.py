@@ -56,10 +56,11 @@ METHODS = Registry(
 def compare(
     method: str, reference: Any, current: Any, *, threshold: float | None = None, **parameters: Any
 ) -> DriftResult:
-    """Compare two samples: 1-D arrays of numbers, None and NaN being left out.
+    """Compare two samples: 1-D arrays of numbers, or sequences of strings; None and NaN are left out.
 
-    `threshold` is the level of a p-value, below which `is_drift` is True; without it `is_drift` is
-    None. Raises `UnknownNameError` for an unknown method or parameter.
+    `threshold` is the level of a p-value, below which `is_drift` is True, or for a plain distance the
+    value from which on it is; without it `is_drift` is None, and so it is where there is no answer
+    (`data["lacks"]` says why). Raises `UnknownNameError` for an unknown method or parameter.
 
     >>> compare("ks_test", range(100), range(50, 150)).statistic
     0.5

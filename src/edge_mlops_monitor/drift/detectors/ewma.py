@@ -17,7 +17,7 @@ class EWMA(StreamDetector):
     `sqrt(alpha / (2 - alpha) * (1 - (1 - alpha)**2t))`; from `warning_threshold` of them on there is a
     warning. Mean and standard deviation are `mean` and `sd` where given, else those of the first
     `min_instances` values (divisor n - 1), which are not judged. An alpha of 0.1 and a threshold of 2.814
-    fire about every 450 values of healthy independent normal data. Sees small shifts of the mean.
+    fire about every 500 values of healthy independent normal data. Sees small shifts of the mean.
 
     Source: Roberts, Control chart tests based on geometric moving averages, 1959; Lucas and Saccucci,
     Exponentially weighted moving average control schemes, 1990 (run lengths).
