@@ -124,7 +124,7 @@ def _check(project: Project, options: argparse.Namespace) -> None:
 def _evidence(project: Project, options: argparse.Namespace) -> None:
     dist = project.root / "dist"
     artefacts = build.artefacts(dist)
-    bill = evidence.sbom(project, artefacts[0], dist, version.read(project))
+    bill = evidence.sbom(project, artefacts[0], dist)
     say(f"{bill.name}, {evidence.checksums(dist, [*artefacts, bill]).name}")
 
 

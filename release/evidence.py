@@ -17,6 +17,7 @@ from release.project import Project, last_line, tool
 from release.pythons import Environment, require
 
 CHECKSUMS = "SHA256SUMS"
+SBOM = "sbom.cdx.json"
 
 
 def checksums(folder: Path, artefacts: Sequence[Path]) -> Path:
@@ -26,11 +27,11 @@ def checksums(folder: Path, artefacts: Sequence[Path]) -> Path:
     return path
 
 
-def sbom(project: Project, wheel: Path, folder: Path, version: str) -> Path:
+def sbom(project: Project, wheel: Path, folder: Path) -> Path:
     """Write the CycloneDX list of what an installation of the core with every extra for users consists of."""
     from release.contents import extras
 
-    path = folder / f"{project.package}-{version}.cdx.json"
+    path = folder / SBOM
     with tempfile.TemporaryDirectory() as scratch:
         environment = Environment(Path(scratch) / "venv", pythons.found()[pythons.default()])
         wanted = f"{project.name}[{','.join(extras(project))}] @ {wheel.resolve().as_uri()}"

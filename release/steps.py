@@ -173,8 +173,8 @@ def check_contents(release: Release) -> str:
         )
     wheel, sdist = release.artefacts()
     contents.check(release.project, wheel, sdist, release.version)
-    evidence.sbom(release.project, wheel, release.dist, release.version)
-    evidence.checksums(release.dist, [*release.artefacts(), *release.dist.glob("*.cdx.json")])
+    bill = evidence.sbom(release.project, wheel, release.dist)
+    evidence.checksums(release.dist, [wheel, sdist, bill])
     return "complete, nothing else inside; SBOM and SHA256SUMS written"
 
 

@@ -61,6 +61,15 @@ KINDS = "".join(
     f'\n[[tool.towncrier.type]]\ndirectory = "{kind}"\nname = "{kind.title()}"\nshowcontent = true\n'
     for kind in ("added", "changed", "fixed", "removed")
 )
+CHANGELOG = """\
+# Changelog
+
+<!-- towncrier: new releases go below -->
+
+## 0.1.1
+
+The first.
+"""
 PACKAGE = '''\
 """A small package."""
 
@@ -89,7 +98,7 @@ def tiny(folder: Path, name: str = "tiny-monitor") -> Project:
         "pyproject.toml": PYPROJECT.format(name=name, package=package) + KINDS,
         "README.md": "# Tiny\n\nSmall.\n",
         "LICENSE": "MIT\n",
-        "CHANGELOG.md": "# Changelog\n\n<!-- towncrier: new releases go below -->\n\n## 0.1.1\n\nThe first.\n",
+        "CHANGELOG.md": CHANGELOG,
         "changelog.d/README.md": "One file for each change.\n",
         "changelog.d/+size.added.md": "It is small. Before, it was not there.\n",
         f"src/{package}/__init__.py": PACKAGE,

@@ -10,14 +10,13 @@ from email import message_from_string
 from pathlib import Path
 
 import pytest
+from release import build, contents, evidence
+from release.problem import Problem
+from release.project import Project
 
 from release_tiny import commit, needs, tiny, write
 
 needs("build", "twine", "hatchling", "cyclonedx-bom")
-
-from release import build, contents, evidence
-from release.problem import Problem
-from release.project import Project
 
 
 @pytest.fixture
@@ -187,7 +186,7 @@ def test_a_wheel_that_is_too_large_is_named(finished: tuple[Project, Path, Path]
 
 def test_checksums_and_the_list_of_parts_can_be_checked(finished: tuple[Project, Path, Path]) -> None:
     project, wheel, sdist = finished
-    bill = evidence.sbom(project, wheel, project.root / "dist", "0.1.1")
+    bill = evidence.sbom(project, wheel, project.root / "dist")
     assert json.loads(bill.read_text())["metadata"]["component"]["name"] == "tiny-monitor"
     sums = evidence.checksums(project.root / "dist", [wheel, sdist, bill])
     done = subprocess.run(

@@ -15,16 +15,15 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
-
-from release_tiny import commit, needs, readable_by_others, tiny, write
-
-needs("build", "twine", "hatchling", "devpi-server", "pypiserver")
-
 from release import build, index, local_index, pypirc, upload
 from release.index import Index
 from release.local_index import LocalIndex, Login
 from release.problem import Problem
 from release.project import Project
+
+from release_tiny import commit, needs, readable_by_others, tiny, write
+
+needs("build", "twine", "hatchling", "devpi-server", "pypiserver")
 
 NUMBERS = itertools.count()
 SERVERS = ("devpi", "pypiserver")

@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from release_tiny import commit, needs, tiny, write
-
-needs("build", "twine", "hatchling", "towncrier", "cyclonedx-bom", "devpi-server", "pypiserver")
-
 from release import __main__, index, local_index, steps, version
 from release.local_index import Login
 from release.problem import Problem
 from release.project import Project
+
+from release_tiny import commit, needs, tiny, write
+
+needs("build", "twine", "hatchling", "towncrier", "cyclonedx-bom", "devpi-server", "pypiserver")
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from release import changelog, version
+from release.problem import Problem
+from release.project import Project
 
 from release_tiny import needs, tiny, write
 
 needs("packaging", "towncrier")
-
-from release import changelog, version
-from release.problem import Problem
-from release.project import Project
 
 
 @pytest.fixture
