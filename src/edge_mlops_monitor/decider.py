@@ -28,6 +28,7 @@ from edge_mlops_monitor.transaction import Transaction
 STATE = "decider"
 FEATURES = "features"  # what `status` shows of each feature, without waking NumPy
 CHECKPOINT_SECONDS = 300.0
+ORDERS = ("rebaseline", "acknowledged", "reference_set")  # events by which users tell the decider something
 TS, MODEL, VERSION, SOURCE, INPUTS, OUTPUTS, ERROR = (
     FIELDS["predictions"].index(name)
     for name in ("ts", "model", "model_version", "source", "inputs", "outputs", "error")
@@ -102,10 +103,10 @@ class Decider:
         watcher, _ = self._peek(store)
         return list(watcher.check())
 
-    def features(self) -> list[dict[str, Any]]:
-        """The state of each feature, where this process decides; empty where it does not."""
+    def features(self) -> list[dict[str, Any]] | None:
+        """The state of each feature, where this process decides; None where it does not."""
         with self._lock:
-            return listed(self._watcher.status()) if self._watcher is not None else []
+            return None if self._watcher is None else listed(self._watcher.status())
 
     def references(self) -> list[Any]:
         """The references in force, given and learned."""
@@ -154,6 +155,9 @@ class Decider:
 
     def _catch_up(self, store: Store, *, commit: bool, deadline: float | None = None) -> bool:
         moved = self._obey(store)
+        if moved and commit:
+            # At once: after a crash what was decided before an order must not be decided after it.
+            self._commit(store, [])
         while found := store.blocks("predictions", after=self._checkpoint.cursor, limit=1):
             findings = self._decide(found[0])
             self._checkpoint.cursor = found[0].key
@@ -173,15 +177,16 @@ class Decider:
         return findings
 
     def _obey(self, store: Store) -> bool:
-        """Carry out what users ordered by events: new references, new baselines, acknowledgements."""
-        moved = False
+        """Carry out what users ordered by events; whether there was any order."""
+        obeyed = False
         while found := store.blocks("events", after=self._checkpoint.orders, limit=1):
             for event in found[0].records():
                 assert isinstance(event, Event)
-                self._carry_out(store, event)
+                if event.type in ORDERS:
+                    self._carry_out(store, event)
+                    obeyed = True
             self._checkpoint.orders = found[0].key
-            moved = True
-        return moved
+        return obeyed
 
     def _carry_out(self, store: Store, event: Event) -> None:
         data = event.data

@@ -306,11 +306,11 @@ class Runtime:
             "buffered": self.recorder.buffered,
             "running": sorted(name for name, worker in self._workers.items() if worker.running),
             "last_error": next(filter(None, errors), known["last_error"]),
-            "features": self._features() or known["features"],
+            "features": known["features"] if (mine := self._features()) is None else mine,
         }
 
-    def _features(self) -> list[dict[str, Any]]:
-        return self._decider.features() if self._decider is not None else []
+    def _features(self) -> list[dict[str, Any]] | None:
+        return None if self._decider is None else self._decider.features()
 
     def check_drift(self) -> list[DriftResult]:
         """Check now, and store the results."""
