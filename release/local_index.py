@@ -5,12 +5,14 @@ Both listen on a free port of 127.0.0.1, keep everything in the given folder, an
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,13 +77,10 @@ def devpi(folder: Path) -> Iterator[LocalIndex]:
 @contextmanager
 def pypiserver(folder: Path) -> Iterator[LocalIndex]:
     """A pypiserver that asks for a password to upload, and never asks another index."""
-    from passlib.apache import HtpasswdFile  # type: ignore[import-untyped]
-
     packages = folder / "packages"
     packages.mkdir()
-    users = HtpasswdFile(str(folder / "htpasswd"), new=True)
-    users.set_password(USER, PASSWORD)
-    users.save()
+    secret = b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()  # one of the forms of htpasswd
+    (folder / "htpasswd").write_text(f"{USER}:{{SHA}}{secret}\n")
     port = _free_port()
     base = f"http://127.0.0.1:{port}"
     options = ["--disable-fallback", "--hash-algo", "sha256", "-a", "update", "-P", str(folder / "htpasswd")]
@@ -140,8 +139,6 @@ def _request(method: str, url: str, body: dict[str, Any], *, user: str = "", tok
     request = Request(url, method=method, data=json.dumps(body).encode())
     request.add_header("Content-Type", "application/json")
     if token:
-        from base64 import b64encode
-
         request.add_header("X-Devpi-Auth", b64encode(f"{user}:{token}".encode()).decode())
     with urlopen(request, timeout=60) as response:
         return json.load(response)
