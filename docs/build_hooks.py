@@ -41,6 +41,7 @@ EXAMPLES = {
 PAGES = ROOT_PAGES | EXAMPLES  # path in the project -> page
 SOURCES = {page: source for source, page in PAGES.items() if source != "README.md"}
 
+SECTIONS = {"guides": "Guides", "concepts": "Concepts", "publishing.md": "Project"}  # of new documents
 PARTS = "<!-- parts -->"  # in place of which a page lists what its registry holds
 COSTS = "<!-- costs -->"  # in place of which stands what `make bench` wrote into README.md
 PROTOCOL = ("compare", "update", "update_many", "drift_detected", "warning_detected", "put", "check", "close")
@@ -56,10 +57,14 @@ FONT_FACE = re.compile(r"@font-face\s*\{.*?\}", re.DOTALL)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add the guide to publishing, which comes with the tools for it."""
-    section = next(part["Project"] for part in config.nav or [] if "Project" in part)
-    if (PROJECT / "docs" / "publishing.md").exists():
-        section.append({"Publishing": "publishing.md"})
+    """Put documents that the navigation in mkdocs.yml does not name at the end of a section."""
+    nav: list[Any] = config.nav or []
+    named = set(re.findall(r"'([^']+\.md)'", repr(nav)))
+    sections = {name: pages for part in nav for name, pages in part.items()}
+    for path in sorted((PROJECT / "docs").rglob("*.md")):
+        page = path.relative_to(PROJECT / "docs").as_posix()
+        if page not in named and not page.startswith("decisions/"):
+            sections[SECTIONS.get(page) or SECTIONS.get(dirname(page), "Reference")].append(page)
     return config
 
 

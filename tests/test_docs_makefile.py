@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["demo", "test", "lint", "bench", "soak"]
+COMMANDS = ["demo", "test", "lint", "docs", "bench", "soak"]
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")

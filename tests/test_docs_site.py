@@ -363,6 +363,13 @@ def session(script: str, folder: Path, **more: object) -> str:
     return done.stdout
 
 
+def test_the_guide_to_the_budget_prints_what_it_says(tmp_path: Path) -> None:
+    found = [block for name, block in BLOCKS if name == "docs/guides/false-alarm-budget.md"]
+    said = [block.text for block in found if block.words[0] == "text"]
+    assert len(said) == 1
+    assert session(session_script(found), tmp_path).endswith(said[0])
+
+
 # - pictures -
 
 
