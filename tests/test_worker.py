@@ -1,0 +1,151 @@
+"""A worker: one thread that can always be stopped, started again, and never ends by an error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from edge_mlops_monitor.worker import Worker
+
+
+class Steps:
+    """A step that can be waited for, and held up."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.done = threading.Semaphore(0)
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.errors: list[Exception] = []
+
+    def __call__(self, now: float) -> float | None:
+        self.count += 1
+        self.done.release()
+        self.go_on.wait(30)
+        if self.errors:
+            raise self.errors.pop(0)
+        return None
+
+
+@pytest.fixture
+def steps() -> Steps:
+    return Steps()
+
+
+@pytest.fixture
+def worker(steps: Steps) -> Iterator[Worker]:
+    worker = Worker("test", steps, 3600.0)
+    yield worker
+    steps.go_on.set()
+    assert worker.stop()
+
+
+def test_it_steps_at_the_start_and_when_it_is_woken(worker: Worker, steps: Steps) -> None:
+    worker.start()
+    assert steps.done.acquire(timeout=10)
+    assert not steps.done.acquire(timeout=0.05)
+    worker.wake()
+    assert steps.done.acquire(timeout=10)
+    assert steps.count == 2
+
+
+def test_a_wake_up_during_a_step_is_not_lost(worker: Worker, steps: Steps) -> None:
+    steps.go_on.clear()
+    worker.start()
+    assert steps.done.acquire(timeout=10)
+    worker.wake()
+    assert worker.awake
+    steps.go_on.set()
+    assert steps.done.acquire(timeout=10)
+
+
+def test_start_and_stop_are_idempotent_from_any_thread(worker: Worker, steps: Steps) -> None:
+    threads = [threading.Thread(target=worker.start) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    names = [thread.name for thread in threading.enumerate() if thread.name == "edge-monitor-test"]
+    assert len(names) == 1
+    assert steps.done.acquire(timeout=10)
+    assert worker.stop()
+    assert worker.stop()
+    assert not worker.running
+    worker.start()
+    assert steps.done.acquire(timeout=10)
+    assert worker.running
+
+
+def test_stop_is_bounded_while_a_step_hangs_and_a_start_lets_it_go_on(worker: Worker, steps: Steps) -> None:
+    steps.go_on.clear()
+    worker.start()
+    assert steps.done.acquire(timeout=10)
+    assert not worker.stop(timeout=0.05)
+    worker.start()
+    steps.go_on.set()
+    worker.wake()
+    assert steps.done.acquire(timeout=10)
+    assert worker.running
+
+
+def test_a_worker_can_stop_itself(steps: Steps) -> None:
+    def step(now: float) -> None:
+        worker.stop()
+        steps(now)
+
+    worker = Worker("test", step, 0.001)
+    worker.start()
+    thread = worker._thread
+    assert thread is not None
+    thread.join(10)
+    assert steps.count == 1
+
+
+def test_an_error_is_said_once_and_ends_nothing(
+    worker: Worker, steps: Steps, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps.errors = [ValueError("one"), ValueError("one"), ValueError("two")]
+    with caplog.at_level(logging.WARNING, "edge_mlops_monitor"):
+        for _ in range(3):
+            worker.run_once(0.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "test: ValueError: one (will be tried again)",
+        "test: ValueError: two (will be tried again)",
+    ]
+    assert worker.last_error == "ValueError: two"
+    worker.run_once(0.0)
+    assert worker.last_error is None
+
+
+def test_a_step_says_when_it_wants_to_run_next() -> None:
+    done = threading.Semaphore(0)
+    count = 0
+
+    def step(now: float) -> float:
+        nonlocal count
+        count += 1
+        done.release()
+        return 0.0 if count < 5 else 3600.0
+
+    worker = Worker("test", step, 3600.0)
+    worker.start()
+    for _ in range(5):
+        assert done.acquire(timeout=10)
+    assert not done.acquire(timeout=0.05)
+    assert worker.stop()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")  # Python 3.12 warns of any such fork
+def test_it_is_not_running_in_a_forked_child(worker: Worker, steps: Steps) -> None:
+    worker.start()
+    assert steps.done.acquire(timeout=10)
+    child = os.fork()
+    if child == 0:
+        os._exit(1 if worker.running else 0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert worker.running
