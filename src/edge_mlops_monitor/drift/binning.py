@@ -8,6 +8,7 @@ last cell is always "missing": absent, None, not finite, and text where numbers 
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -129,17 +130,18 @@ def as_floats(column: Sequence[Any] | NDArray[Any]) -> Floats:
     if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype.kind in "fiub":
         return column.astype(np.float64)
     found = column if isinstance(column, list) else list(column)
-    if set(map(type, found)) != {float}:
-        found = [_number(value) for value in found]
-    return np.fromiter(found, dtype=np.float64, count=len(found))
+    try:
+        return np.array(array("d", found))
+    except (TypeError, ValueError, OverflowError):  # text, None, what is beyond a float
+        return np.array([_number(value) for value in found], dtype=np.float64)
 
 
-def only_finite(array: Floats) -> Floats:
+def only_finite(values: Floats) -> Floats:
     """The same array with NaN in place of infinities."""
-    finite = np.isfinite(array)
+    finite = np.isfinite(values)
     if not finite.all():
-        array[~finite] = math.nan
-    return array
+        values[~finite] = math.nan
+    return values
 
 
 def _number(value: Any) -> float:

@@ -29,8 +29,8 @@ Floats = NDArray[np.float64]
 
 MEMORIES = (50.0, 200.0, 800.0)  # rows
 PRIORS = (20.0, 40.0, 80.0)  # rows that the null counts in the numerator
-WARNING = math.log(0.05)
-CALM = math.log(0.005)  # a warning ends below this
+WARNING = 0.05
+CALM = 0.005  # a warning ends below this
 CEILING = 20.0  # of log M, so that what is held back by the minimum effect can fall again
 BLOCK_ROWS = 25
 RECENT_ROWS = 400  # that the recent mean is about
@@ -98,7 +98,7 @@ class Evidence:
     11
     """
 
-    log_total: Floats  # by feature: the log of the evidence of all bets
+    total: Floats  # by feature: the evidence of all bets
 
     def __init__(self, references: Sequence[FeatureReference], block_rows: int = BLOCK_ROWS) -> None:
         sizes = np.array([reference.bins.size for reference in references], dtype=np.int64)
@@ -150,10 +150,12 @@ class Evidence:
             self._step(blocks, start + t, path, t)
             changes = self._changes(blocks.rows * (start + t + 1) + blocks.first_row)
             if changes is not None:
-                path.keep(t + 1)
-                return start + t + 1, changes
-        path.keep(len(counts))
-        return start + len(counts), None
+                break
+        else:
+            changes, t = None, len(counts) - 1
+        path.keep(t + 1)
+        self._remember(blocks, start, start + t + 1)
+        return start + t + 1, changes
 
     def _step(self, blocks: Blocks, block: int, path: _Path, t: int) -> None:
         """The Shiryaev-Roberts recursion over one block."""
@@ -163,18 +165,23 @@ class Evidence:
         fresh = state["log_m"] <= gate + RESTART
         np.copyto(state["since_row"], row, where=fresh)
         np.copyto(state["since_ts"], blocks.ts[block], where=fresh)
-        place = row // blocks.rows % RING
-        state["counts"][place] = blocks.counts[block]
-        state["block_ts"][place], state["log_w"][place] = blocks.ts[block], log_w
-        state["moments"][place] = blocks.moments[block]
-        state["recent"] *= self._recent_kept
-        state["recent"] += blocks.moments[block]
         state["log_m"] = np.minimum(np.logaddexp(state["log_m"], gate) + path.ratios[t], CEILING)
-        self.log_total = np.logaddexp.reduce(state["log_m"], axis=0)
+        self.total = np.exp(state["log_m"]).sum(axis=0)
         if path.back is not None:
             gate = log_w + path.gate_back
             np.copyto(state["back_row"], row, where=state["log_r"] <= gate + RESTART)
             state["log_r"] = np.minimum(np.logaddexp(state["log_r"], gate) + path.back[t], CEILING)
+
+    def _remember(self, blocks: Blocks, start: int, end: int) -> None:
+        """Put the last of these blocks into the ring, and all into the recent mean."""
+        state = self.state
+        for block in range(start, end):
+            state["recent"] *= self._recent_kept
+            state["recent"] += blocks.moments[block]
+        last = slice(max(start, end - RING), end)
+        places = (blocks.first_row // blocks.rows + np.arange(last.start, end)) % RING
+        state["counts"][places], state["moments"][places] = blocks.counts[last], blocks.moments[last]
+        state["block_ts"][places], state["log_w"][places] = blocks.ts[last], blocks.log_w[last]
 
     def keep(self, features: Sequence[int], references: Sequence[FeatureReference] = ()) -> Evidence:
         """The evidence on some of the features, and on new ones."""
@@ -190,10 +197,10 @@ class Evidence:
         return other
 
     def _changes(self, row: int) -> Changes | None:
-        level, total = self.state["level"], self.log_total
+        level, total = self.state["level"], self.total
         if not level.any() and total.max() < WARNING:
             return None
-        up = np.where(level == FINE, WARNING, 0.0)
+        up = np.where(level == FINE, WARNING, 1.0)
         look = (row >= self.state["retry_row"]) | (row % LOOK_ROWS == 0)
         rising = look & (total >= up) & (level != ALARMED)
         falling = (total < CALM) & (level == WARNED)
@@ -260,11 +267,11 @@ class Evidence:
 
     def _empty(self, feature: int) -> None:
         self.state["log_m"][:, feature] = self.state["log_r"][feature] = -math.inf
-        self.log_total[feature] = -math.inf
+        self.total[feature] = 0.0
 
     def resume(self) -> None:
         """Compute what follows from a state that was put in place."""
-        self.log_total = np.logaddexp.reduce(self.state["log_m"], axis=0)
+        self.total = np.exp(self.state["log_m"]).sum(axis=0)
 
 
 class Changes:

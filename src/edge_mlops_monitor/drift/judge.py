@@ -123,7 +123,7 @@ class EvidenceJudge:
 
     def _rise(self, feature: int, batch: Batch, block: int) -> Found:
         state, where = self.evidence.state, self._where(feature, batch, block)
-        if self.evidence.log_total[feature] < 0:
+        if self.evidence.total[feature] < 1:
             return self._level(feature, WARNED, batch, block)
         since = onset(self.evidence, feature, where.row)
         due = where.row + 1 >= state["retry_row"][feature]
@@ -173,11 +173,10 @@ class EvidenceJudge:
         return self._change(feature, memory, state["recent"][:, feature], null)
 
     def _result(self, feature: int, where: Where, change: Change | None, level: int) -> DriftResult:
-        total = float(self.evidence.log_total[feature])
         return findings.result(
             where,
             METHOD,
-            statistic=math.exp(total) if total > -math.inf else 0.0,
+            statistic=float(self.evidence.total[feature]),
             threshold=1.0,
             is_drift=level == ALARMED,
             state=LEVELS[level],

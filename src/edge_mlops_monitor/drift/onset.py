@@ -56,7 +56,7 @@ def onset(evidence: Evidence, feature: int, last_row: int) -> Onset:
     ratios = _log_ratios(evidence, feature, since)
     best = int(ratios.argmax())
     within = float(np.logaddexp.reduce(ratios + state["log_w"][places]))
-    recent = within >= min(float(evidence.log_total[feature]), 0.0) + ENOUGH
+    recent = within >= math.log(min(max(float(evidence.total[feature]), 1e-300), 1.0)) + ENOUGH
     row, ts = int(blocks[best]) * rows, float(state["block_ts"][places[best]])
     if not recent:
         row, ts = evidence.since(feature)
