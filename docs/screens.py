@@ -28,7 +28,7 @@ PICTURES = {  # name: the guide, and how the command begins
     "replay": ("guides/recorded-data.md", "edge-mlops-monitor replay"),
 }
 BLOCK = re.compile(r"^```(python|console) run\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SHOWN_FOLDER = "/home/pi/work"  # in place of the temporary folder, and as long
+SHOWN_FOLDER = "/home/pi/demo"  # in place of the temporary folder, and as long
 
 
 def commands(guide: str) -> Iterator[list[str]]:
