@@ -41,7 +41,7 @@ EXAMPLES = {
 PAGES = ROOT_PAGES | EXAMPLES  # path in the project -> page
 SOURCES = {page: source for source, page in PAGES.items() if source != "README.md"}
 
-SECTIONS = {"guides": "Guides", "concepts": "Concepts", "publishing.md": "Project"}  # of new documents
+SECTIONS = {"guides": "Guides", "concepts": "Concepts"}  # of new documents, by their folder
 PARTS = "<!-- parts -->"  # in place of which a page lists what its registry holds
 COSTS = "<!-- costs -->"  # in place of which stands what `make bench` wrote into README.md
 PROTOCOL = ("compare", "update", "update_many", "drift_detected", "warning_detected", "put", "check", "close")
@@ -64,7 +64,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     for path in sorted((PROJECT / "docs").rglob("*.md")):
         page = path.relative_to(PROJECT / "docs").as_posix()
         if page not in named and not page.startswith("decisions/"):
-            sections[SECTIONS.get(page) or SECTIONS.get(dirname(page), "Reference")].append(page)
+            sections[SECTIONS.get(dirname(page), "Reference")].append(page)
     return config
 
 

@@ -267,6 +267,9 @@ def test_a_unit_of_systemd_starts_a_command_that_there_is(name: str, block: Bloc
     unit = configparser.ConfigParser(interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string(block.text)
+    if name == "docs/publishing.md":  # a .pypirc
+        assert "pypi" in unit
+        return
     _, command, *options = shlex.split(unit["Service"]["ExecStart"])
     assert cli([command, "--help"]) == 0
     assert options[0] == "--config"
