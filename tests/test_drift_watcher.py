@@ -106,7 +106,23 @@ def test_a_time_budget_is_spent_by_time_and_not_by_rows_or_gaps() -> None:
     late, newest = spending.shares(np.array([newest - 5.0, newest + 1.0]), newest)
     assert late.sum() == pytest.approx(1.0 / month)
     back, newest = spending.shares(np.array([1000.0, 1001.0]), newest)
-    assert back.sum() == pytest.approx(1.0 / month)  # the clock was set back; from there on it counts again
+    assert back.sum() == 0.0  # the clock was set back; an hour later it counts again
+    again, newest = spending.shares(np.array([1000.0 + MAX_GAP, 1002.0 + MAX_GAP]), newest)
+    assert again.sum() == pytest.approx(2.0 / month)
+
+
+def test_rows_in_any_order_do_not_spend_the_same_hours_again() -> None:
+    from edge_mlops_monitor.drift.budget import Spending
+
+    times = np.random.default_rng(4).permutation(2000) * 60.0
+    parts, newest = Spending(Settings()), math.nan
+    whole, _ = Spending(Settings()).shares(times, newest)
+    shares = []
+    for begin in range(0, 2000, 50):
+        share, newest = parts.shares(times[begin : begin + 50], newest)
+        shares += share.tolist()
+    assert shares == whole.tolist()
+    assert whole.sum() <= 2000 * 60 / (30 * 86400)
 
 
 def test_features_of_other_streams_share_the_budget() -> None:

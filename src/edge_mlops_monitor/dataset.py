@@ -345,7 +345,7 @@ def _floats(column: list[Any]) -> list[Any]:
         return [_float(value) for value in column]
     return (
         found
-        if math.isfinite(math.fsum(found))
+        if math.isfinite(sum(found))  # fsum raises where both infinities meet
         else [value if math.isfinite(value) else None for value in found]
     )
 

@@ -108,9 +108,12 @@ def replay(
     watcher = Watcher(settings, _references(reference, settings))
     found = Replay(budget=_budget(settings))
     rows: dict[str | None, array[int]] = defaultdict(lambda: array("q"))  # of the file, by source
+    has_value: dict[str, bool] = {}
     for chunk in dataset:
         _check_times(dataset, chunk, settings)
         found.predictions += chunk.rows
+        for name, column in chunk.columns.items():
+            has_value[name] = has_value.get(name, False) or any(value is not None for value in column)
         for source, columns, count, places in _by_source(chunk):
             ts = [0.0] * count if chunk.ts is None else [chunk.ts[place] for place in places]
             rows[source].extend(chunk.first_row + place for place in places)
@@ -120,6 +123,7 @@ def replay(
         if progress is not None:
             progress(dataset.read_bytes / dataset.total_bytes)
     _note_states(found, watcher)
+    _note_valueless(found, [name for name, has in has_value.items() if not has])
     return found
 
 
@@ -207,6 +211,15 @@ def _note_states(found: Replay, watcher: Watcher) -> None:
                 if feature not in listed:
                     listed.append(feature)
                     found.missing[feature] = state["missing"]
+
+
+def _note_valueless(found: Replay, features: list[str]) -> None:
+    """Columns without any value appear nowhere else, unless their reference says what to expect."""
+    alarmed = {alarm["feature"] for alarm in found.alarms}
+    for feature in features:
+        if feature not in alarmed and feature not in found.missing:
+            found.not_enough_reference.append(feature)
+            found.missing[feature] = "no row has a value"
 
 
 __all__ = ["Replay", "Selection", "Settings", "build_reference", "replay"]

@@ -18,17 +18,20 @@ Floats = NDArray[np.float64]
 
 DRIFT_SHARE = 0.9  # the rest is for the quality checks
 MAX_GAP = 3600.0  # seconds between two rows that may be spent; a device that was off spent nothing
+MOST_OWED = 86400.0  # seconds that go unspent at most after the clock went back
 CLOCK_STEP = 3600.0  # seconds back from which on the clock is held to have been set
 
 
 class Spending:
     """Turns the rows' timestamps into shares of the budget, for one stream.
 
-    `newest` is the latest timestamp so far, NaN before the first.
+    `newest` is the latest timestamp so far, NaN before the first. `owed` are seconds that go unspent
+    since the clock went back: rows in any order would else spend the same hours again and again.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._run_length = settings.average_run_length
+        self.owed = 0.0
         self._seconds = SECONDS_PER_MONTH / max(settings.false_alarms_per_month, 1e-12)
 
     @property
@@ -44,26 +47,26 @@ class Spending:
         """
         if self._run_length is not None:
             return np.full(len(ts), 1 / self._run_length), float(ts[-1])
-        gaps, newest = _gaps(ts, newest)
+        gaps, newest = self._gaps(ts, newest)
         return gaps / self._seconds, newest
 
+    def _gaps(self, ts: Floats, newest: float) -> tuple[Floats, float]:
+        """Seconds by which each row moves time on, at most MAX_GAP; rows out of order move nothing."""
+        first = float(ts[0]) if math.isnan(newest) else newest
+        latest = np.maximum.accumulate(np.concatenate(([first], ts)))
+        if self.owed or (latest[1:] - ts > CLOCK_STEP).any():
+            return self._gaps_with_steps(ts.tolist(), first)
+        return np.minimum(latest[1:] - latest[:-1], MAX_GAP), float(latest[-1])
 
-def _gaps(ts: Floats, newest: float) -> tuple[Floats, float]:
-    """Seconds by which each row moves time on, at most MAX_GAP; rows out of order move nothing."""
-    first = ts[0] if math.isnan(newest) else newest
-    before = np.concatenate(([first], ts[:-1]))
-    if (ts - before < -CLOCK_STEP).any() or ts[0] < first - CLOCK_STEP:
-        return _gaps_with_steps(ts.tolist(), first)
-    latest = np.maximum.accumulate(np.concatenate(([first], ts)))
-    if (latest[1:] - ts > CLOCK_STEP).any():
-        return _gaps_with_steps(ts.tolist(), first)
-    return np.minimum(latest[1:] - latest[:-1], MAX_GAP), float(latest[-1])
-
-
-def _gaps_with_steps(ts: list[float], newest: float) -> tuple[Floats, float]:
-    gaps = []
-    for moment in ts:
-        gaps.append(min(max(0.0, moment - newest), MAX_GAP))
-        if moment > newest or moment < newest - CLOCK_STEP:
-            newest = moment
-    return np.array(gaps), newest
+    def _gaps_with_steps(self, ts: list[float], newest: float) -> tuple[Floats, float]:
+        gaps = []
+        for moment in ts:
+            gap = min(max(0.0, moment - newest), MAX_GAP)
+            unspent = min(gap, self.owed)
+            self.owed -= unspent
+            gaps.append(gap - unspent)
+            if moment < newest - CLOCK_STEP:
+                self.owed = min(self.owed + MAX_GAP, MOST_OWED)
+            if moment > newest or moment < newest - CLOCK_STEP:
+                newest = moment
+        return np.array(gaps), newest

@@ -34,6 +34,7 @@ class _Stream(msgspec.Struct, kw_only=True):
     rows: int
     newest: _Array
     results_due: _Array
+    owed: _Array
     pending: dict[str, list[Any]]
     pending_ts: list[float]
     names: list[str]
@@ -97,6 +98,7 @@ def _save_stream(watch: Watch) -> _Stream:
         rows=watch.rows,
         newest=_number(watch.newest),
         results_due=_number(watch.results_due),
+        owed=_number(watch.spending.owed),
         pending=watch.pending,
         pending_ts=watch.pending_ts,
         names=watch.judge.names,
@@ -114,6 +116,7 @@ def _restore_stream(saved: _Stream, settings: Settings, references: References) 
     watch.learned, watch.learning, watch.lacking = saved.learned, saved.learning, saved.lacking
     watch.acknowledged, watch.rows = set(saved.acknowledged), saved.rows
     watch.newest, watch.results_due = _float(saved.newest), _float(saved.results_due)
+    watch.spending.owed = _float(saved.owed)
     watch.pending, watch.pending_ts = saved.pending, saved.pending_ts
     watch.judge.alarms = saved.alarms
     for arrays, packed in ((watch.judge.arrays, saved.judge), (watch.check.state, saved.check)):
