@@ -306,3 +306,18 @@ def test_the_exact_cramer_von_mises_p_is_the_share_of_all_orders() -> None:
     for statistic in sorted(set(found)):
         share = sum(one >= statistic - 1e-12 for one in found) / len(found)
         assert exact_p(statistic, m, n) == pytest.approx(share, rel=1e-12)
+
+
+def test_distances_keep_their_units_up_to_the_largest_floats() -> None:
+    x, y = [0.0, 1.0, 3.0], [5.0, 6.0, 8.0, 9.0]
+    wasserstein, energy = (drift.compare(name, x, y).statistic or 0.0 for name in ("wasserstein", "energy"))
+    huge_x, huge_y = [value * 1e200 for value in x], [value * 1e200 for value in y]
+    assert same(drift.compare("wasserstein", huge_x, huge_y).statistic, wasserstein * 1e200)
+    assert same(drift.compare("energy", huge_x, huge_y).statistic, energy * 1e100)
+    assert same(drift.compare("energy", [-1.7e308], [1.7e308]).statistic, 2 * math.sqrt(1.7) * 1e154)
+    assert "too large" in drift.compare("wasserstein", [-1.7e308], [1.7e308]).data["lacks"]
+
+
+def test_the_last_bin_of_a_binned_ks_is_closed() -> None:
+    assert drift.compare("ks_test", [0.0, 1.0], [2.0, 3.0], bins=1).statistic == 1.0
+    assert drift.compare("ks_test", [0.0, 1.0], [0.0, 1.0], bins=1).statistic == 0.0

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -171,7 +172,8 @@ def test_state_goes_to_bytes_and_back_bit_for_bit(name: str) -> None:
 @every
 def test_a_state_of_another_kind_is_refused(name: str) -> None:
     other = drift.detector("ddm" if name != "ddm" else "eddm").state()
-    for wrong in (other, b"", b"nonsense", b"\x91\x01"):
+    renamed = msgspec.msgpack.encode(["other", msgspec.msgpack.decode(drift.detector(name).state())[1]])
+    for wrong in (other, renamed, b"", b"nonsense", b"\x91\x01"):
         with pytest.raises(DataError, match="no state of"):
             drift.detector(name).restore(wrong)
 
@@ -327,3 +329,16 @@ def test_where_a_stream_of_errors_is_split_does_not_matter(errors: list[bool], s
         found += [min(split, len(errors)) + index for index in parts.update_many(errors[split:])]
         assert found == expected
         assert parts.state() == whole.state()
+
+
+def test_adwin_sees_small_changes_of_large_numbers() -> None:
+    rng = np.random.default_rng(2)
+    values = np.concatenate((rng.normal(size=600), rng.normal(1, 1, size=400))).round(3)
+    expected = drift.detector("adwin").update_many(values)
+    assert expected
+    assert drift.detector("adwin").update_many(values + 2.0**33) == expected
+
+
+def test_the_first_value_of_an_ewma_is_judged_by_its_own_spread() -> None:
+    for first, fired in ((3.6, [0]), (3.4, []), (-3.6, [0])):
+        assert drift.detector("ewma", mean=0.0, sd=1.0, threshold=3.5).update_many([first]) == fired
