@@ -17,6 +17,7 @@ from release.project import Project
 from release_tiny import commit, needs, tiny, write
 
 needs("build", "twine", "hatchling", "cyclonedx-bom")
+pytestmark = pytest.mark.timeout(600)  # programs are started, which takes long on a busy machine
 
 
 @pytest.fixture

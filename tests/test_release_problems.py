@@ -24,6 +24,7 @@ from release.project import Project
 from release_tiny import commit, needs, readable_by_others, tiny, write
 
 needs("build", "twine", "hatchling", "devpi-server", "pypiserver")
+pytestmark = pytest.mark.timeout(600)  # programs are started, which takes long on a busy machine
 
 NUMBERS = itertools.count()
 SERVERS = ("devpi", "pypiserver")
