@@ -10,7 +10,8 @@ float, a string (a category) or None (missing: absent, None, NaN or infinite).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Number
 from operator import itemgetter
 from typing import Any
 
@@ -21,6 +22,9 @@ Columns = dict[str, list["float | str | None"]]
 MAX_ELEMENTS = 64  # longer sequences are summarised
 MAX_DEPTH = 8
 MAX_CATEGORY = 256  # characters of a category that are kept
+SAMPLED_ELEMENTS = 65_536  # a larger array is summarised from so many evenly strided elements
+_ABOUT = {"shape", "dtype", "data"}  # what a summary holds beside the moments
+_SUMMARY = {"mean", "sd", "min", "max", "zeros", "nonfinite", *_ABOUT}
 
 
 def features(inputs: Any, outputs: Any) -> dict[str, float | str | None]:
@@ -102,7 +106,7 @@ def _plain_column(column: Sequence[Any], kinds: set[type]) -> list[float | str |
 
 
 def _side(side: str, value: Any, found: dict[str, float | str | None]) -> None:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and not _is_summary(value):
         _dict(f"{side}.", value, found, 0)
     elif value is not None:
         _value(f"{side}.value", value, found, 0)
@@ -127,11 +131,13 @@ def _value(name: str, value: Any, found: dict[str, float | str | None], depth: i
         found[name] = None
     elif isinstance(value, str):
         found[name] = value[:MAX_CATEGORY]
-    elif isinstance(value, (bool, int, float)):
+    elif isinstance(value, (bool, int, float)) or _is_number(value):
         found[name] = _number(value)
     elif depth >= MAX_DEPTH:
         return
     elif isinstance(value, dict):
+        if _is_summary(value):
+            value = {key: item for key, item in value.items() if key not in _ABOUT}
         _dict(f"{name}.", value, found, depth + 1)
     elif isinstance(value, (list, tuple)):
         if len(value) <= MAX_ELEMENTS:
@@ -139,16 +145,42 @@ def _value(name: str, value: Any, found: dict[str, float | str | None], depth: i
                 _value(f"{name}[{index}]", item, found, depth + 1)
         else:
             _dict(f"{name}.", summary(value), found, depth + 1)
-    elif hasattr(value, "tolist"):  # a NumPy array or scalar, a torch tensor
-        _value(name, value.tolist(), found, depth + 1)
+    elif isinstance(value, complex):
+        _value(name, [value.real, value.imag], found, depth)
+    elif hasattr(value, "tolist"):  # a NumPy array
+        _array(name, value, found, depth)
 
 
-def _number(value: float) -> float | None:
+def _array(name: str, array: Any, found: dict[str, float | str | None], depth: int) -> None:
+    if getattr(array, "size", 1) <= MAX_ELEMENTS:
+        _value(name, array.tolist(), found, depth)
+    elif array.dtype.kind in "biuf":
+        _value(name, summarise_array(array), found, depth)
+
+
+def _is_summary(value: dict[Any, Any]) -> bool:
+    """Whether a dict was recorded in place of a large array: of that only the moments are features."""
+    return "shape" in value and "dtype" in value and value.keys() <= _SUMMARY
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is one of the rarer numbers: a decimal, a fraction, a NumPy scalar."""
+    return isinstance(value, Number) and not isinstance(value, complex)
+
+
+def _number(value: Any) -> float | None:
     try:
         number = float(value)
-    except OverflowError:
+    except (OverflowError, ValueError):  # too large; a signalling NaN
         return None
     return number if math.isfinite(number) else None
+
+
+def _sum(values: Iterable[float]) -> float:
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):  # of finite values, but beyond what a float can hold
+        return math.inf
 
 
 def summary(values: Sequence[Any]) -> dict[str, float | None]:
@@ -162,10 +194,35 @@ def summary(values: Sequence[Any]) -> dict[str, float | None]:
     finite = [number for value in values if (number := _number(value)) is not None]
     out: dict[str, float | None] = {"mean": None, "sd": None, "min": None, "max": None}
     if finite:
-        mean = math.fsum(finite) / len(finite)
-        spread = math.fsum((number - mean) ** 2 for number in finite) / len(finite)
+        mean = _sum(finite) / len(finite)
+        spread = _sum((number - mean) * (number - mean) for number in finite) / len(finite)
         out = {"mean": mean, "sd": math.sqrt(spread), "min": min(finite), "max": max(finite)}
     count = len(values) or 1
     out["zeros"] = sum(1 for number in finite if number == 0.0) / count
     out["nonfinite"] = (len(values) - len(finite)) / count
     return out
+
+
+def summarise_array(array: Any) -> dict[str, Any]:
+    """Shape, dtype and the moments of a numeric NumPy array, in time that does not grow with its size.
+
+    Arrays above 65 536 elements are summarised from as many evenly strided ones.
+
+    >>> import numpy
+    >>> summarise_array(numpy.ones((10, 10)))["mean"]
+    1.0
+    """
+    import numpy
+
+    # `flat` copies only what it is asked for, also where the array does not lie in one piece.
+    flat = array.flat[:: -(-array.size // SAMPLED_ELEMENTS)].astype(numpy.float64)
+    finite = flat[numpy.isfinite(flat)]
+    record: dict[str, Any] = {"shape": list(array.shape), "dtype": str(array.dtype)}
+    record.update({"mean": None, "sd": None, "min": None, "max": None})
+    if finite.size:
+        with numpy.errstate(all="ignore"):
+            moments = finite.mean(), finite.std(), finite.min(), finite.max()
+        record.update(zip(("mean", "sd", "min", "max"), map(float, moments), strict=True))
+    record["zeros"] = float((flat == 0).mean())
+    record["nonfinite"] = 1.0 - finite.size / flat.size
+    return record

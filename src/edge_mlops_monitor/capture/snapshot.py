@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from itertools import islice
+from numbers import Integral, Real
 from typing import Any
 
 import msgspec
 
-from edge_mlops_monitor.features import MAX_DEPTH, MAX_ELEMENTS, summary
+from edge_mlops_monitor.features import MAX_DEPTH, MAX_ELEMENTS, summarise_array, summary
 
-SAMPLED_ELEMENTS = 65_536  # a larger array is summarised from so many evenly strided elements
 MAX_ROW_BYTES = 256 << 10  # a larger snapshot goes the slow way, which shortens
 MAX_TEXT = 4096  # characters of a string that the slow way keeps
 MAX_ITEMS = 4096  # values that the slow way keeps in all
@@ -36,7 +36,7 @@ class Snapshot:
     def __init__(self, raw_bytes: int = 0) -> None:
         self.raw_bytes = raw_bytes
         self._hooks: dict[type, Hook] = {}
-        self.encode = msgspec.msgpack.Encoder(enc_hook=self._hook).encode
+        self.encode = msgspec.msgpack.Encoder(enc_hook=self._hook, decimal_format="number").encode
 
     def encode_anything(self, value: Any) -> bytes:
         """Encode `value` the slow way: shortened, and with what cannot be encoded replaced."""
@@ -61,6 +61,10 @@ class Snapshot:
             return next(base for base in (bool, int, float, str, bytes) if isinstance(value, base))
         if isinstance(value, complex):
             return lambda z: [z.real, z.imag]
+        if isinstance(value, Integral):
+            return int
+        if isinstance(value, Real) or type(value).__name__ == "Decimal":  # or a fraction, a long double
+            return float
         if isinstance(value, Mapping):
             return dict
         if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, on whatever device
@@ -103,31 +107,6 @@ class Snapshot:
         return record
 
 
-def summarise_array(array: Any) -> dict[str, Any]:
-    """Shape, dtype and the moments of a numeric NumPy array, in time that does not grow with its size.
-
-    Arrays above 65 536 elements are summarised from as many evenly strided ones.
-
-    >>> import numpy
-    >>> summarise_array(numpy.ones((10, 10)))["mean"]
-    1.0
-    """
-    import numpy
-
-    # `flat` copies only what it is asked for, also where the array does not lie in one piece.
-    flat = array.flat[:: -(-array.size // SAMPLED_ELEMENTS)].astype(numpy.float64)
-    finite = flat[numpy.isfinite(flat)]
-    record: dict[str, Any] = {"shape": list(array.shape), "dtype": str(array.dtype)}
-    record.update({"mean": None, "sd": None, "min": None, "max": None})
-    if finite.size:
-        with numpy.errstate(all="ignore"):
-            moments = finite.mean(), finite.std(), finite.min(), finite.max()
-        record.update(zip(("mean", "sd", "min", "max"), map(float, moments), strict=True))
-    record["zeros"] = float((flat == 0).mean())
-    record["nonfinite"] = 1.0 - finite.size / flat.size
-    return record
-
-
 def plain(value: Any, hook: Hook) -> Any:
     """`value` as plain, bounded data that any encoder takes; never raises.
 
@@ -146,7 +125,7 @@ class _Plain:
 
     def value(self, value: Any, depth: int) -> Any:
         self.left -= 1
-        if self.left < 0 or depth > MAX_DEPTH:
+        if self.left < 0 or depth > MAX_DEPTH + 1:  # as deep as features are looked for
             return "..."
         try:
             return self._value(value, depth)
