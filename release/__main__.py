@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def main(words: list[str] | None = None) -> int:
         options.command(project, options)
     except Problem as problem:
         return complain(problem, _how_to_go_on(options))
+    except subprocess.TimeoutExpired as late:
+        what = (
+            f"`{' '.join(map(str, late.cmd))[:200]}` did not end within {late.timeout:.0f} s; find out why."
+        )
+        return complain(Problem(what), _how_to_go_on(options))
+    except OSError as error:
+        return complain(Problem(f"{error}; put that right."), _how_to_go_on(options))
     except KeyboardInterrupt:
         return complain(Problem("interrupted; what is done is remembered."), _how_to_go_on(options))
     return 0

@@ -27,6 +27,7 @@ def build(project: Project, folder: Path, *, isolated: bool = True) -> list[Path
     The first build makes the wheel from the sdist, the second straight from the tree, so that equal
     bytes also mean that the sdist is complete.
     """
+    project.commit()  # or git says here what is wrong
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as scratch:

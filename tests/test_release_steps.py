@@ -186,6 +186,17 @@ def test_outside_a_checkout_the_command_says_so(command: Command, tmp_path: Path
     assert complaint.startswith("release: there is no pyproject.toml here; run this in the root")
 
 
+def test_what_the_system_refuses_is_one_sentence_too(command: Command, tmp_path: Path) -> None:
+    project = tiny(tmp_path / "checkout")
+    (project.root / "CHANGELOG.md").unlink()
+    shutil.rmtree(project.root / ".git")
+    for words in (("notes",), ("build",)):
+        status, _, complaint = command(*words)
+        assert status == 1
+        assert len(complaint.splitlines()) == 1
+        assert complaint.startswith("release: ")
+
+
 def test_a_rehearsal_is_brief_on_loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELEASE_REHEARSAL", "brief")
     monkeypatch.setenv("RELEASE_TEST_INDEX_URL", "http://127.0.0.1:9/simple/")
