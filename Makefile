@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-che
 .PHONY: help demo test lint docs bench soak release-check release clean
 
 help: ## list the commands
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 demo: $(if $(wildcard $(DEV)),$(DEV),$(CORE)) ## a real model on a simulated sensor, monitored end to end (under a minute)
 	@$(BIN)/edge-mlops-monitor demo
