@@ -13,6 +13,7 @@ from edge_mlops_monitor.drift.binning import numbers
 from edge_mlops_monitor.errors import DataError
 
 FINE, WARNED, FIRED = 0, 1, 2
+LARGEST = 1e100  # larger numbers are taken for it, so that squares and sums of them are still floats
 
 
 class StreamDetector:
@@ -106,7 +107,7 @@ class StreamDetector:
         if missing.any():
             places = (~missing).nonzero()[0].tolist()
             found = found[~missing]
-        values = found.tolist()
+        values = found.clip(-LARGEST, LARGEST).tolist()
         self._check_values(values)
         return values, places, len(missing)
 
@@ -143,4 +144,4 @@ def _float(value: Any) -> float:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return math.nan
-    return number if math.isfinite(number) else math.nan
+    return max(-LARGEST, min(LARGEST, number)) if math.isfinite(number) else math.nan
