@@ -143,15 +143,17 @@ def test_a_child_that_exits_while_the_parent_is_in_a_transaction_harms_nothing(p
 from edge_mlops_monitor.records import Prediction
 from edge_mlops_monitor.store import Store
 store = Store(sys.argv[1])
+def some(name):
+    return [Prediction(id=f"{name}-{i}", inputs=os.urandom(400), outputs="parent") for i in range(3000)]
 with store.transaction() as tx:
-    tx.append("predictions", [Prediction(id=f"a-{i}", inputs=os.urandom(400), outputs="parent") for i in range(3000)])
+    tx.append("predictions", some("a"))
     tx.sql("PRAGMA cache_size = 1")
-    tx.append("predictions", [Prediction(id=f"b-{i}", inputs=os.urandom(400), outputs="parent") for i in range(3000)])
+    tx.append("predictions", some("b"))
     child = os.fork()
     if child == 0:
         sys.exit(0)  # through the end of the interpreter, where objects are destroyed
     ended(child)
-    tx.append("predictions", [Prediction(id=f"c-{i}", inputs=os.urandom(400), outputs="parent") for i in range(3000)])
+    tx.append("predictions", some("c"))
 """
     # In the child the block is left by SystemExit: nothing of the parent's may be touched by that.
     program(text, path)

@@ -90,15 +90,15 @@ def _summary(feature: FeatureReference) -> dict[str, Any]:
 
 def _table(features: list[FeatureReference]) -> str:
     """One line for each feature, and below a sentence for each that is not enough."""
-    lines = [f"{'feature':32}{'rows':>10}{'worth':>9}{'missing':>9}{'mean':>10}{'sd':>10}"]
+    lines = [f"{'feature':30}{'rows':>9}{'worth':>9}{'missing':>9}{'mean':>12}{'sd':>11}"]
     for feature in features:
         name = _name(feature)
         moments = (
-            f"{feature.mean:>10.4g}{feature.sd:>10.4g}" if feature.mean is not None else f"{'category':>20}"
+            f"{feature.mean:>12.4g}{feature.sd:>11.4g}" if feature.mean is not None else f"{'category':>23}"
         )
         missing = f"{feature.counts[-1] / feature.n:.1%}" if feature.n and feature.counts[-1] else "0"
         worth = number(round(feature.effective_rows))
-        lines.append(f"{name:32}{number(feature.n):>10}{worth:>9}{missing:>9}{moments}")
+        lines.append(f"{name:30}{number(feature.n):>9}{worth:>9}{missing:>9}{moments}")
     lacking = [f"{_name(feature)}: {feature.lacks}" for feature in features if feature.lacks]
     closing = ["", "worth: so many independent rows, since rows that follow each other are alike."]
     return "\n".join([*lines, *closing, *lacking])

@@ -280,9 +280,7 @@ class Storage(Section, frozen=True, kw_only=True):
         str,
         Meta(description="Access key; empty: AWS_ACCESS_KEY_ID of the environment."),
     ] = ""
-    secret_access_key: Annotated[
-        str, Meta(description="Its secret; empty: AWS_SECRET_ACCESS_KEY.")
-    ] = ""
+    secret_access_key: Annotated[str, Meta(description="Its secret; empty: AWS_SECRET_ACCESS_KEY.")] = ""
     path: Annotated[str, Meta(description="Folder that type file uploads to.")] = ""
     sqlite_path: Annotated[
         str, Meta(min_length=1, description="The database on the device; created when first written to.")
