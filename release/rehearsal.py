@@ -70,7 +70,7 @@ def rehearse(project: Project, say: Callable[[str], None]) -> None:
     started = time.monotonic()
     scratch = tempfile.TemporaryDirectory(prefix="release-check-")
     with scratch as folder, stage(project, Path(folder), say) as here:
-        first = _following(here.clone)
+        first = following(here.clone)
         _first_release(here, first, say)
         _second_release(here, str(version.raised(version.parse(first), "patch")), say)
     say(f"All of it works. ({(time.monotonic() - started) / 60:.1f} minutes)")
@@ -117,7 +117,7 @@ def _succeeds(here: Stage, version_: str, say: Callable[[str], None], **more: st
     here.clone.git("push", "--quiet", "origin", "main", f"v{version_}")
 
 
-def _following(clone: Project) -> str:
+def following(clone: Project) -> str:
     """The version that the pending fragments call for; where there are none, one is made."""
     try:
         kinds = changelog.kinds(clone)
