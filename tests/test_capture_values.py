@@ -182,7 +182,7 @@ ODD: dict[str, Any] = {
     "numpy text": np.str_("a"),
     "numpy bytes": np.bytes_(b"a"),
     "numpy time": np.datetime64("2026-01-01T00:00:00.000000001"),
-    "numpy not a time": np.datetime64("NaT"),
+    "numpy not a time": np.datetime64("NaT", "s"),
     "numpy scalar array": np.array(1.5),
     "numpy empty": np.array([]),
     "numpy vector": np.arange(5.0),
