@@ -171,6 +171,12 @@ class Store:
         with self._lock:
             self._disconnect()
 
+    def __del__(self) -> None:
+        # One that is forgotten rather than closed; another process's, and half-made ones, are left alone.
+        if getattr(self, "_pid", 0) == os.getpid():
+            with suppress(Exception):
+                self._disconnect()
+
     def before_fork(self) -> None:
         """Close the connection, so that the child has nothing of it.
 
