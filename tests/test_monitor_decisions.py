@@ -220,6 +220,18 @@ def test_a_reference_that_was_set_is_compared_with(monitor: EdgeMonitor) -> None
     assert state(monitor)["state"] == "alarm"
 
 
+@pytest.mark.parametrize("sort", ["list", "array", "series"])
+def test_a_long_reference_of_any_sort_is_taken_whole(monitor: EdgeMonitor, sort: str) -> None:
+    xs: Any = values(100_000, 100_000)
+    if sort == "array":
+        xs = pytest.importorskip("numpy").array(xs)
+    if sort == "series":
+        xs = pytest.importorskip("pandas").Series(xs)
+    monitor.set_reference_data("x", xs, model="m")
+    log(monitor, values(100, 100))
+    assert state(monitor)["state"] == "fine"
+
+
 def test_a_reference_that_is_none_is_one_sentence(monitor: EdgeMonitor) -> None:
     for wrong in ([], 5, "abc", None, [object()] * 0):
         with pytest.raises(DataError, match="give a list of numbers"):

@@ -326,11 +326,11 @@ class Runtime:
         self, name: str, values: Sequence[Any], model: str | None, version: str | None, source: str | None
     ) -> None:
         """Leave reference values for the process that decides."""
-        frozen = self.recorder.freeze(values)
-        if not isinstance(frozen, list) or not frozen:
-            raise DataError(f"the reference of '{name}' is no sequence of values; give a list of numbers")
         if not self.enabled:
             return
+        frozen = self.recorder.freeze_rows(values)
+        if not frozen:
+            raise DataError(f"the reference of '{name}' is no sequence of values; give a list of numbers")
         number = os.urandom(8).hex()
         reference = {
             "feature": name,

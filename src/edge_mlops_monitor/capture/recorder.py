@@ -205,6 +205,14 @@ class Recorder:
         """A copy of `value` as plain data that nobody else holds."""
         return decode_value(self.encode_value(value))
 
+    def freeze_rows(self, values: Any) -> list[Any]:
+        """The same of a sequence, array or series, however long; empty where it is none of these."""
+        try:
+            rows = to_rows(values)
+            return [decode_value(self.encode_value(row)) for row in rows]
+        except Exception:
+            return []
+
     def _encode_slowly(self, values: tuple[Any, ...]) -> bytes:
         """A row of which something cannot be encoded as it is: simplified, or, at the worst, a stub."""
         try:
