@@ -38,7 +38,12 @@ def ids(session: str) -> Iterator[str]:
     >>> next(numbers), next(numbers)
     ('3f2a9c0d11b2-1000', '3f2a9c0d11b2-1001')
     """
-    return chain.from_iterable(map(f"{session}-{thousand}".__add__, _SUFFIXES) for thousand in count(1))
+
+    def thousand(number: int) -> Iterator[str]:
+        return map(f"{session}-{number}".__add__, _SUFFIXES)
+
+    # No generator: another thread, or a signal handler, may ask for an id while this one is being made.
+    return chain.from_iterable(map(thousand, count(1)))
 
 
 def hot_path(
