@@ -344,7 +344,9 @@ def test_arrays_of_times(monitor: EdgeMonitor, unit: str) -> None:
     assert [one.ts for one in stored(monitor).values()] == [1000.0, 2000.0]
 
 
-@pytest.mark.parametrize("given", ["soon", float("nan"), float("inf"), object(), np.datetime64("NaT", "s"), []])
+@pytest.mark.parametrize(
+    "given", ["soon", float("nan"), float("inf"), object(), np.datetime64("NaT", "s"), []]
+)
 def test_a_timestamp_that_cannot_be_read_is_now_and_counted(monitor: EdgeMonitor, given: Any) -> None:
     before = datetime.now().timestamp()
     monitor.log_prediction(1, 1, timestamp=given)
