@@ -44,7 +44,7 @@ class WindowJudge:
         if not reference.numeric:
             return "ks_test compares numbers and this is a category; use algorithm e_detector"
         if reference.values is None:
-            return "ks_test needs the reference's raw values; build it with raw values"
+            return "ks_test needs the raw values of the reference; build it with `reference build --raw`"
         if len(reference.values) < ORDERED:
             return f"the reference has {len(reference.values)} values; give at least {ORDERED}"
         return ""
