@@ -27,8 +27,19 @@ def monitor(tmp_path: Path) -> Iterator[EdgeMonitor]:
     monitor.stop()
 
 
+before: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_other_tests() -> None:
+    before.clear()
+    before.update(threading.enumerate())
+
+
 def threads() -> list[str]:
-    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("edge-monitor"))
+    """The names of our threads that this test has started."""
+    new = (thread for thread in threading.enumerate() if thread not in before)
+    return sorted(thread.name for thread in new if thread.name.startswith("edge-monitor"))
 
 
 def test_construction_starts_nothing_and_opens_nothing(tmp_path: Path) -> None:
