@@ -19,15 +19,13 @@ from edge_mlops_monitor.schema import KINDS
 from edge_mlops_monitor.store import Store
 from edge_mlops_monitor.transaction import Transaction
 
-PURGES = "purges"  # changed by every erasure, so that nothing read before it is sealed after it
-
 
 def erase(store: Store, *, before: float | None = None, prediction_id: str | None = None) -> dict[str, int]:
     """Erase everything recorded before a time, or one prediction and its labels; records erased, by kind."""
     erased: dict[str, int] = {}
     if prediction_id is not None:
         with store.transaction() as tx:
-            tx.put(PURGES, secrets.token_bytes(8))
+            tx.put(outbox.PURGES, secrets.token_bytes(8))
             block = tx.find_block(prediction_id)
             erased["predictions"] = _erase(tx, block, "id", prediction_id) if block else 0
             tx.sql("DELETE FROM caller_ids WHERE id = ?", (prediction_id,))
@@ -43,7 +41,7 @@ def _erase_before(store: Store, kind: str, before: float) -> int:
     erased, after = 0, 0
     while True:
         with store.transaction() as tx:
-            tx.put(PURGES, secrets.token_bytes(8))
+            tx.put(outbox.PURGES, secrets.token_bytes(8))
             found = tx.blocks(kind, "b.key > ? AND b.first_ts < ? ORDER BY b.key LIMIT 1", (after, before))
             if not found:
                 return erased

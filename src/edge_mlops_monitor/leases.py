@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edge_mlops_monitor.store import Store
 
-ROLES = ("system", "decide", "upload")
 _HOLDER = "SELECT pid, started, namespace, boot_id, renewed FROM leases WHERE role = ?"
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edge_mlops_monitor.store import Store
     from edge_mlops_monitor.transaction import Transaction
 
+PURGES = "purges"  # state that every erasure changes: what was read before it is not sealed after it
 MAX_DEAD_LETTERS = 100
 
 

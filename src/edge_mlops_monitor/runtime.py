@@ -80,7 +80,7 @@ class Runtime:
             keep=sampler(
                 logging_.sample_rate, logging_.sample_every, logging_.sample_per_minute, clock=self.clock
             ),
-            on_stored=self._after_commit,
+            on_stored=partial(self._wake, "decider"),
             on_first_use_after_fork=self._restart,
         )
 
@@ -209,8 +209,8 @@ class Runtime:
         except Exception as error:  # whatever is wrong here, the host must be able to end
             logger.warning("while stopping: %s: %s", type(error).__name__, error)
 
-    def _after_commit(self) -> None:
-        worker = self._workers.get("decider")
+    def _wake(self, name: str) -> None:
+        worker = self._workers.get(name)
         if worker is not None and worker.running:
             worker.wake()
 
@@ -247,7 +247,7 @@ class Runtime:
                 self._drift_settings(),
                 self._read_references,
                 clock=self.clock,
-                on_found=self._notify,
+                on_found=partial(self._wake, "notifier"),
             )
         return self._decider
 
@@ -280,11 +280,6 @@ class Runtime:
         self._notifier.add(callback, min_severity)
         if "decider" in self._running:
             self.start_deciding()
-
-    def _notify(self) -> None:
-        worker = self._workers.get("notifier")
-        if worker is not None and worker.running:
-            worker.wake()
 
     def status(self) -> dict[str, Any]:
         """The state of the monitor; never raises."""
@@ -377,7 +372,7 @@ class Runtime:
         if self.enabled:
             with self.open_store().transaction() as tx:
                 tx.event(type, "info", message, **data)
-            self._after_commit()
+            self._wake("decider")
 
     def seal(self, kinds: Iterable[str], max_records: int) -> str:
         """Seal records for upload now."""

@@ -22,8 +22,6 @@ URGENT = ("events", "drift")  # sealed and sent before all else
 OTHERS = ("actuals", "system", "predictions")
 PAGE = 4  # blocks read at a time
 
-PURGES = "purges"  # state of the store that every erasure changes: what was read before it is not sealed
-
 
 class Sealer:
     """Makes objects for the sinks named, out of one store."""
@@ -49,7 +47,7 @@ class Sealer:
         """Seal one object; None where every record of the kind is sealed, or there is no sink."""
         while self.sinks:
             with self.store.transaction() as tx:
-                mark, purges = tx.sealed(kind), tx.get(PURGES)
+                mark, purges = tx.sealed(kind), tx.get(outbox.PURGES)
             batch = self._encode(kind, mark, max_records)
             if batch is None or self._commit(batch, mark, purges, group):
                 return batch
@@ -63,7 +61,7 @@ class Sealer:
     def _commit(self, batch: Batch, mark: int, purges: bytes | None, group: str) -> bool:
         """Add the object and move the mark; False where another process was faster."""
         with self.store.transaction() as tx:
-            if tx.sealed(batch.kind) != mark or tx.get(PURGES) != purges:
+            if tx.sealed(batch.kind) != mark or tx.get(outbox.PURGES) != purges:
                 return False
             # First the mark: should the object need room, its own records may go, now that it holds them.
             tx.set_sealed(batch.kind, batch.mark)
