@@ -16,7 +16,8 @@ from edge_mlops_monitor.drift.settings import SECONDS_PER_MONTH, Settings
 
 Floats = NDArray[np.float64]
 
-DRIFT_SHARE = 0.9  # the rest is for the quality checks
+# How the budget is split between kinds of check; what a kind does not use stays unspent.
+SHARES = {"drift": 0.75, "quality": 0.1, "performance": 0.1, "device": 0.05}
 MAX_GAP = 3600.0  # seconds between two rows that may be spent; a device that was off spent nothing
 MOST_OWED = 86400.0  # seconds that go unspent at most after the clock went back
 CLOCK_STEP = 3600.0  # seconds back from which on the clock is held to have been set

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift import findings
 from edge_mlops_monitor.drift.batch import WITHHELD, Batch
-from edge_mlops_monitor.drift.budget import DRIFT_SHARE
+from edge_mlops_monitor.drift.budget import SHARES
 from edge_mlops_monitor.drift.evidence import (
     ALARMED,
     BLOCK_ROWS,
@@ -98,7 +98,7 @@ class EvidenceJudge:
             np.bincount(codes.ravel(), minlength=size).reshape(batch.blocks, -1)[:, :-1].astype(np.float64)
         )
         with np.errstate(divide="ignore"):
-            log_w = np.log(batch.shares * (DRIFT_SHARE / max(1, features)))
+            log_w = np.log(batch.shares * (SHARES["drift"] / max(1, features)))
         ts = batch.ts[:: batch.rows]
         return Blocks(counts, self._moments(batch), log_w, ts, batch.first_row, batch.rows)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift import findings
 from edge_mlops_monitor.drift.batch import WITHHELD, Batch, Encoder
-from edge_mlops_monitor.drift.budget import DRIFT_SHARE, Spending
+from edge_mlops_monitor.drift.budget import SHARES, Spending
 from edge_mlops_monitor.drift.findings import Where
 from edge_mlops_monitor.drift.judge import EvidenceJudge
 from edge_mlops_monitor.drift.learning import Learning, learning_rows
@@ -185,7 +185,7 @@ class Watch:
         if not self.check.checked:
             return []
         with np.errstate(divide="ignore"):
-            log_shares = np.log(batch.shares * ((1 - DRIFT_SHARE) / max(1, features) / batch.rows))
+            log_shares = np.log(batch.shares * (SHARES["quality"] / max(1, features) / batch.rows))
         withheld, changes = self.check.check(batch.values, batch.ts, batch.first_row, log_shares)
         batch.codes[withheld] = WITHHELD
         found: list[tuple[int, Finding]] = []

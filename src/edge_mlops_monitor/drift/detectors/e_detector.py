@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edge_mlops_monitor.drift.batch import Batch, Encoder
-from edge_mlops_monitor.drift.budget import DRIFT_SHARE
+from edge_mlops_monitor.drift.budget import SHARES
 from edge_mlops_monitor.drift.judge import EvidenceJudge
 from edge_mlops_monitor.drift.reference import build_feature
 from edge_mlops_monitor.drift.settings import Settings
@@ -88,7 +88,7 @@ class EDetector:
     def _take(self, values: list[Any]) -> list[int]:
         numbers, codes = self._encoder.encode({"x": values}, len(values))
         blocks = len(values) // self._judge.block_rows
-        share = self._judge.block_rows / self.average_run_length / DRIFT_SHARE  # there is no other check here
+        share = self._judge.block_rows / self.average_run_length / SHARES["drift"]  # no other check
         batch = Batch(numbers, codes, np.full(len(values), math.nan), self._rows, np.full(blocks, share))
         found = self._judge.take(batch, 1)
         self._rows += len(values)
