@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
+import math
+import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_mlops_monitor.dataset import Chunk, Dataset, Selection, unix_seconds
+from edge_mlops_monitor.dataset import Chunk, Dataset, Selection, _ArrowColumn, unix_seconds
 from edge_mlops_monitor.errors import DataError
 
 TABLE = """when,line,a,b,colour,score,label
@@ -22,8 +27,26 @@ TABLE = """when,line,a,b,colour,score,label
 """
 
 
-def read(path: Path, rows: int = 2000, **selected: Any) -> list[Chunk]:
-    return list(Dataset(path, Selection(**selected), rows))
+def read(path: Path, rows: int = 2000, **selected: Any) -> list[Any]:
+    """The chunks, with plain columns: None for what is missing."""
+    return [plain(chunk) for chunk in Dataset(path, Selection(**selected), rows)]
+
+
+def plain(chunk: Chunk) -> Any:
+    columns = {name: listed(column) for name, column in chunk.columns.items()}
+    ts = None if chunk.ts is None else chunk.ts.tolist()
+    return SimpleNamespace(
+        columns=columns,
+        ts=ts,
+        **{n: getattr(chunk, n) for n in ("first_row", "rows", "sources", "actuals", "changes")},
+    )
+
+
+def listed(column: Any) -> list[Any]:
+    if isinstance(column, list):
+        return column
+    assert column.dtype == "float64"
+    return [None if value != value else value for value in column.tolist()]
 
 
 @pytest.fixture
@@ -95,7 +118,9 @@ def test_packed_files_and_marks_of_byte_order_are_read(table: Path, tmp_path: Pa
     packed = tmp_path / "data.csv.gz"
     packed.write_bytes(gzip.compress(b"\xef\xbb\xbf" + TABLE.encode()))
     dataset = Dataset(packed, Selection(timestamp="when"))
-    assert [chunk.columns for chunk in dataset] == [chunk.columns for chunk in read(table, timestamp="when")]
+    assert [plain(chunk).columns for chunk in dataset] == [
+        chunk.columns for chunk in read(table, timestamp="when")
+    ]
     assert dataset.read_bytes == dataset.total_bytes
 
 
@@ -184,3 +209,62 @@ def test_times_are_read_as_they_are_written(moment: float) -> None:
     assert unix_seconds(repr(moment)) == moment
     for none in ("", "yesterday", None, True, "nan", [], 10**400):
         assert unix_seconds(none) is None
+
+
+MISSING_OR = st.none() | st.sampled_from(["", "nan", "NA", "-inf", "1e400"])
+TABLES = st.lists(
+    st.tuples(
+        st.none() | st.floats(),
+        st.none() | st.integers(-(2**63), 2**63 - 1),
+        st.none() | st.sampled_from(["red", "green", "a b"]),
+        MISSING_OR | st.floats(-1e6, 1e6).map(repr),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(TABLES)
+def test_the_same_table_reads_the_same_from_csv_json_lines_and_parquet(table: list[tuple[Any, ...]]) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    names = ["real", "whole", "colour", "text"]
+    types = [pyarrow.float64(), pyarrow.int64(), pyarrow.string(), pyarrow.string()]
+    columns = list(zip(*table, strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, f"d.{kind}") for kind in ("csv", "jsonl", "parquet")]
+        with paths[0].open("w", newline="") as file:
+            csv.writer(file).writerows([names, *table])
+        lines = [{name: _plain_json(value) for name, value in zip(names, row, strict=True)} for row in table]
+        paths[1].write_text("".join(json.dumps(line) + "\n" for line in lines))
+        arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, types, strict=True)]
+        parquet.write_table(pyarrow.table(dict(zip(names, arrays, strict=True))), paths[2])
+        found = [[chunk.columns for chunk in read(path, rows=7, categorical=["colour"])] for path in paths]
+    assert found[0] == found[1] == found[2]
+
+
+def _plain_json(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@pytest.mark.parametrize("kind", ["bool_", "int8", "uint64", "float16", "float32", "float64"])
+def test_numbers_of_parquet_are_what_they_are_one_by_one(kind: str) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    values: list[Any] = {"bool_": [True, None, False], "int8": [-128, None, 127]}.get(kind, [0, None, 5])
+    values += {"uint64": [2**63 + 1, 2**64 - 1], "float32": [0.1, math.inf]}.get(kind, [])
+    column = _ArrowColumn(pyarrow.array(values, getattr(pyarrow, kind)()))
+    one_by_one = [math.nan if value is None else float(value) for value in column.listed()]
+    assert np.array_equal(np.asarray(column.floats()), one_by_one, equal_nan=True)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_times_of_parquet_are_unix_seconds_in_any_unit(unit: str, zone: str | None) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    kind = pyarrow.timestamp(unit, zone)
+    column = _ArrowColumn(
+        pyarrow.array([1_767_225_600 * {"s": 1, "ms": 10**3}.get(unit, 10**6)], "int64").cast(kind)
+    )
+    if unit == "ns":
+        column = _ArrowColumn(pyarrow.array([1_767_225_600_123_456_789], "int64").cast(kind))
+    assert column.seconds() == pytest.approx([1_767_225_600], abs=0.2)
+    assert column.floats() is None

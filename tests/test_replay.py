@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv as csv_module
 import gzip
 import json
 import random
@@ -136,3 +137,34 @@ def test_a_column_that_comes_late_does_not_shift_the_rows(tmp_path: Path) -> Non
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     lengths = {one.name: (one.n, one.counts[-1]) for one in build_reference(path)}
     assert lengths == {"inputs.a": (5000, 0), "inputs.b": (5000, 3000)}
+
+
+def test_csv_and_parquet_of_the_same_data_give_the_same_findings(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rng = random.Random(4)
+    rows = [
+        {
+            "t": 1_700_000_000 + 60 * row,
+            "a": rng.gauss(1.0 if row > 4000 else 0.0, 1),
+            "b": None if rng.random() < 0.02 else rng.gauss(0, 1),
+            "late": rng.gauss(0, 1) if row >= 1010 else None,
+            "colour": rng.choice("rgb" if row < 5000 else "rgbx"),
+            "none": None,
+            "line": rng.choice(["A", "B"]),
+        }
+        for row in range(6000)
+    ]
+    with (tmp_path / "d.csv").open("w", newline="") as file:
+        table = csv_module.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "d.parquet")
+    for selection in (Selection(timestamp="t"), Selection(timestamp="t", source="line")):
+        settings = Settings(learn_reference_hours=0)
+        slow, fast = (
+            replay(tmp_path / f"d.{kind}", None, settings, selection) for kind in ("csv", "parquet")
+        )
+        assert slow.to_dict() == fast.to_dict()
+        assert slow.results == fast.results
+        assert {"inputs.a", "inputs.colour"} <= {alarm["feature"] for alarm in fast.alarms}
+        assert fast.not_enough_reference == ["inputs.none"]

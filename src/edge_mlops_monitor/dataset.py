@@ -9,12 +9,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import datetime, timezone
-from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,33 +20,15 @@ import msgspec
 
 from edge_mlops_monitor.errors import DataError, MissingExtraError
 from edge_mlops_monitor.features import features
+from edge_mlops_monitor.layout import Chunk, Floats, Layout, Selection, Table, unix_seconds
 
 ROWS = 2000  # of a chunk
 MAX_LINE = 16 << 20  # characters of one line of JSON
 MAX_COLUMNS = 20_000
-EMPTY = frozenset(("", "na", "n/a", "nan", "null", "none", "inf", "-inf", "+inf", "infinity", "-infinity"))
 
 
-class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Which columns are what, by name; without `inputs`, every column that is nothing else is one."""
-
-    inputs: Sequence[str] = ()
-    outputs: Sequence[str] = ()
-    timestamp: str | None = None
-    actual: str | None = None
-    source: str | None = None
-    categorical: Sequence[str] = ()
-
-
-class Chunk(msgspec.Struct):
-    """Some rows: columns by feature (`inputs.a`, `outputs.b`), `ts` where there is a time."""
-
-    first_row: int
-    rows: int
-    columns: dict[str, list[Any]]
-    ts: list[float] | None = None
-    sources: list[str | None] | None = None
-    actuals: list[Any] | None = None
+NUMBERS = ("bool", "int", "uint", "halffloat", "float", "double")  # types of Arrow, without their widths
+TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # of Arrow's timestamps, a second
 
 
 class Dataset:
@@ -79,11 +59,11 @@ class Dataset:
     def __iter__(self) -> Iterator[Chunk]:
         """The chunks, in the order of the file."""
         row = 0
-        layout: _Layout | None = None
+        layout: Layout | None = None
         try:
             for table in self._reader(self):
                 if layout is None:
-                    layout = _Layout(self.path, list(table), self.selection)
+                    layout = Layout(self.path, list(table), self.selection)
                 chunk = layout.chunk(table, row)
                 row += chunk.rows
                 if chunk.rows:
@@ -95,9 +75,6 @@ class Dataset:
         if not row:
             raise DataError(f"{self.path}: holds no rows; give a file with at least one row")
         self.read_bytes = self.total_bytes
-
-
-Table = dict[str, list[Any]]
 
 
 def _why(error: BaseException) -> str:
@@ -143,17 +120,17 @@ def _csv(dataset: Dataset) -> Iterator[Table]:
 def _check_header(path: Path, header: list[str]) -> None:
     if not any(header):
         raise DataError(f"{path}: has no header; the first line must hold the columns' names")
-    if len(header) > MAX_COLUMNS:
-        raise DataError(f"{path}: has {len(header)} columns, at most {MAX_COLUMNS} are read; leave some out")
-    double = (
-        next((name for name in header if header.count(name) > 1), None)
-        if len(set(header)) < len(header)
-        else None
-    )
-    if double is not None:
-        raise DataError(f"{path}: has two columns called '{double}'; rename one")
+    _check_columns(path, header)
     if all(unix_seconds(name) is not None for name in header):
         raise DataError(f"{path}: has no header (its first line holds numbers); put the columns' names there")
+
+
+def _check_columns(path: Path, names: list[str]) -> None:
+    if len(names) > MAX_COLUMNS:
+        raise DataError(f"{path}: has {len(names)} columns, at most {MAX_COLUMNS} are read; leave some out")
+    double = next((name for name, times in Counter(names).items() if times > 1), None)
+    if double is not None:
+        raise DataError(f"{path}: has two columns called '{double}'; rename one")
 
 
 def _rows(path: Path, reader: Any, count: int, width: int) -> list[list[str]]:
@@ -226,172 +203,47 @@ def _parquet(dataset: Dataset) -> Iterator[Table]:
         raise MissingExtraError(f"{dataset.path}: Parquet needs pyarrow; run: {command}") from None
     try:
         with parquet.ParquetFile(dataset.path) as file:
+            _check_columns(dataset.path, file.schema_arrow.names)
             total = max(1, file.metadata.num_rows)
             done = 0
             for batch in file.iter_batches(batch_size=dataset.rows):
                 done += batch.num_rows
                 dataset.read_bytes = dataset.total_bytes * done // total
-                yield {name: batch.column(name).to_pylist() for name in batch.schema.names}
+                yield dict(zip(batch.schema.names, map(_ArrowColumn, batch.columns), strict=True))
     except pyarrow.ArrowException as error:
         raise DataError(f"{dataset.path}: is no Parquet file that can be read ({error})") from None
 
 
-class _Layout:
-    """What each column of a file is, settled by its first chunk."""
+class _ArrowColumn:
+    """A column of Parquet, turned into what is asked for without a Python object for each value."""
 
-    def __init__(self, path: Path, names: list[str], selection: Selection) -> None:
-        self._path, self._selection = path, selection
-        uploaded = any(name.startswith(("inputs.", "outputs.")) for name in names)
-        self._timestamp = self._only(names, selection.timestamp) or _own(names, uploaded, "ts", "timestamp")
-        self._source = self._only(names, selection.source) or _own(names, uploaded, "source")
-        self._actual = self._only(names, selection.actual) or _own(names, uploaded, "actual")
-        self._categorical = {self._found(names, name) for name in selection.categorical}
-        self._chosen = self._choose(names)
-        self._own = {self._timestamp, self._source, self._actual}
-        self._text: dict[str, bool] = {}
+    def __init__(self, array: Any) -> None:
+        self._array, self._type = array, str(array.type)
 
-    def _choose(self, names: list[str]) -> dict[str, str]:
-        sides = (("inputs", self._selection.inputs), ("outputs", self._selection.outputs))
-        return {
-            found: _qualified(found, side) for side, wanted in sides for found in self._all(names, wanted)
-        }
+    def __len__(self) -> int:
+        return len(self._array)
 
-    def _all(self, names: list[str], wanted: Sequence[str]) -> list[str]:
-        return [self._found(names, name) for name in wanted]
-
-    def _only(self, names: list[str], name: str | None) -> str | None:
-        return None if name is None else self._found(names, name)
-
-    def _found(self, names: list[str], name: str) -> str:
-        for candidate in (name, f"inputs.{name}", f"outputs.{name}"):
-            if candidate in names:
-                return candidate
-        near = get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        listed = ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
-        raise DataError(f"{self._path}: has no column '{name}'; {hint}it has: {listed}")
-
-    def chunk(self, table: Table, first_row: int) -> Chunk:
-        """The rows of one table."""
-        rows = len(next(iter(table.values()), ()))
-        columns: dict[str, list[Any]] = {}
-        for name, column in table.items():
-            target = self._chosen.get(name)
-            if target is None and not self._selection.inputs and name not in self._own:
-                target = _qualified(name, "inputs")
-            if target is not None:
-                columns[target] = self._values(name, column)
-        return Chunk(
-            first_row=first_row,
-            rows=rows,
-            columns=columns,
-            ts=self._times(table, rows, first_row),
-            sources=self._labels(table, self._source, rows),
-            actuals=table.get(self._actual) if self._actual else None,
-        )
-
-    def _values(self, name: str, column: list[Any]) -> list[Any]:
-        """Numbers, unless the column is a category or holds text that is no number."""
-        if name in self._categorical:
-            return [_category(value) for value in column]
-        if self._text.get(name):
-            return [value if value != "" else None for value in column]
-        try:
-            return _floats(column)
-        except ValueError:
-            if name not in self._text:
-                self._text[name] = True
-                return [value if value != "" else None for value in column]
-            return [_float_or_text(value) for value in column]
-        finally:
-            self._text.setdefault(name, False)
-
-    def _labels(self, table: Table, name: str | None, rows: int) -> list[str | None] | None:
-        if name is None:
+    def floats(self) -> Floats | None:
+        """The values as floats, NaN where there is none; None where they are no numbers."""
+        if not self._type.startswith(NUMBERS):
             return None
-        return [None if value in (None, "") else str(value) for value in table.get(name, [None] * rows)]
+        array = self._array.cast("int8") if self._type == "bool" else self._array
+        found: Floats = array.cast("float64", safe=False).to_numpy(zero_copy_only=False)
+        return found
 
-    def _times(self, table: Table, rows: int, first_row: int) -> list[float] | None:
-        name = self._timestamp
-        if name is None:
-            return None
-        found = []
-        for place, value in enumerate(table.get(name, [None] * rows)):
-            moment = unix_seconds(value)
-            if moment is None:
-                where = f"{self._path}: row {first_row + place}"
-                raise DataError(
-                    f"{where} has the time {str(value)[:40]!r} in column '{name}'; "
-                    "use Unix seconds or ISO 8601 (2026-01-31T14:02:00Z)"
-                )
-            found.append(moment)
+    def seconds(self) -> Floats | None:
+        """The values as Unix seconds, NaN where there is none; None where they are no times."""
+        if self._type.startswith("timestamp"):
+            ticks: Floats = (
+                self._array.cast("int64").cast("float64", safe=False).to_numpy(zero_copy_only=False)
+            )
+            return ticks / TICKS[self._array.type.unit]
+        return None if self._type == "bool" else self.floats()
+
+    def listed(self) -> list[Any]:
+        """The values one by one."""
+        found: list[Any] = self._array.to_pylist()
         return found
 
 
-def _own(names: list[str], uploaded: bool, *candidates: str) -> str | None:
-    """In an uploaded object the record's own fields are known by name."""
-    return next((name for name in candidates if name in names), None) if uploaded else None
-
-
-def _qualified(name: str, side: str) -> str:
-    return name if name.startswith(("inputs.", "outputs.")) else f"{side}.{name}"
-
-
-def _floats(column: list[Any]) -> list[Any]:
-    """The column as floats and None; ValueError where a value is no number."""
-    try:
-        found = list(map(float, column))
-    except (TypeError, ValueError, OverflowError):
-        return [_float(value) for value in column]
-    return (
-        found
-        if math.isfinite(sum(found))  # fsum raises where both infinities meet
-        else [value if math.isfinite(value) else None for value in found]
-    )
-
-
-def _float(value: Any) -> float | None:
-    if value is None or (isinstance(value, str) and value.strip().lower() in EMPTY):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    except TypeError:
-        raise ValueError(f"{value!r} is no number") from None
-    return number if math.isfinite(number) else None
-
-
-def _float_or_text(value: Any) -> Any:
-    try:
-        return _float(value)
-    except ValueError:
-        return str(value)
-
-
-def _category(value: Any) -> str | None:
-    if value is None or value == "":
-        return None
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def unix_seconds(value: Any) -> float | None:
-    """A time as Unix seconds: a number, ISO 8601 (UTC where it names no zone), or a datetime; None if none.
-
-    >>> unix_seconds("1970-01-01 00:01:00"), unix_seconds("60.5"), unix_seconds("1970-01-01T01:00:00+01:00")
-    (60.0, 60.5, 0.0)
-    """
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
-    try:
-        number = float(value)
-        return number if math.isfinite(number) else None
-    except (TypeError, ValueError, OverflowError):
-        pass
-    try:
-        moment = datetime.fromisoformat(str(value).strip().replace("Z", "+00:00"))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
-    except (ValueError, OverflowError):
-        return None
+__all__ = ["Chunk", "Dataset", "Selection", "unix_seconds"]

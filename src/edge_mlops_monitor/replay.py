@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_mlops_monitor.dataset import Chunk, Dataset, Selection
 from edge_mlops_monitor.drift import reference as references
@@ -19,6 +21,7 @@ from edge_mlops_monitor.drift.reference import FeatureReference
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.watcher import Watcher
 from edge_mlops_monitor.errors import DataError
+from edge_mlops_monitor.layout import Column, Floats
 from edge_mlops_monitor.records import DriftResult, Event
 
 MAX_REFERENCE_ROWS = 1_000_000  # more are not needed, and would not fit in a small device's memory
@@ -59,12 +62,12 @@ def build_reference(
 ) -> list[FeatureReference]:
     """References from recorded data, for each source apart; at most the first million rows are used."""
     dataset = Dataset(path, selection)
-    columns: dict[str | None, dict[str, list[Any]]] = defaultdict(dict)
+    parts: dict[str | None, dict[str, list[Column]]] = defaultdict(dict)
     lengths: dict[str | None, int] = defaultdict(int)
     for chunk in dataset:
         for source, part, rows, _ in _by_source(chunk):
-            _append(columns[source], part, lengths[source], rows)
-            lengths[source] += rows
+            _append(parts[source], part, lengths[source], len(rows))
+            lengths[source] += len(rows)
         if progress is not None:
             progress(dataset.read_bytes / dataset.total_bytes)
         if chunk.first_row + chunk.rows >= MAX_REFERENCE_ROWS:
@@ -72,19 +75,32 @@ def build_reference(
     categorical = (selection or Selection()).categorical
     return [
         reference
-        for source, found in columns.items()
+        for source, found in parts.items()
         for reference in references.build(
-            found, categorical=categorical, keep_values=keep_values, source=source
+            {name: _joined(columns) for name, columns in found.items()},
+            categorical=categorical,
+            keep_values=keep_values,
+            source=source,
         )
     ]
 
 
-def _append(columns: dict[str, list[Any]], part: dict[str, list[Any]], before: int, rows: int) -> None:
+def _append(parts: dict[str, list[Column]], part: Mapping[str, Column], before: int, rows: int) -> None:
     for name, values in part.items():
-        columns.setdefault(name, [None] * before).extend(values)
-    for name, column in columns.items():
+        parts.setdefault(name, [np.full(before, np.nan)]).append(values)
+    for name, columns in parts.items():
         if name not in part:
-            column.extend([None] * rows)
+            columns.append(np.full(rows, np.nan))
+
+
+def _joined(columns: list[Column]) -> Column:
+    """One column of several parts; a list where one of them holds text."""
+    arrays = [column for column in columns if isinstance(column, np.ndarray)]
+    if len(arrays) == len(columns):
+        return np.concatenate(arrays)
+    return [
+        value for column in columns for value in (column if isinstance(column, list) else column.tolist())
+    ]
 
 
 def replay(
@@ -113,10 +129,9 @@ def replay(
         _check_times(dataset, chunk, settings)
         found.predictions += chunk.rows
         for name, column in chunk.columns.items():
-            has_value[name] = has_value.get(name, False) or any(value is not None for value in column)
-        for source, columns, count, places in _by_source(chunk):
-            ts = [0.0] * count if chunk.ts is None else [chunk.ts[place] for place in places]
-            rows[source].extend(chunk.first_row + place for place in places)
+            has_value[name] = has_value.get(name, False) or _has_value(column)
+        for source, columns, places, ts in _by_source(chunk):
+            rows[source].extend((places + chunk.first_row).tolist())
             for finding in watcher.update((model, model_version, source), columns, ts):
                 _note(found, finding, rows[source])
         _note_times(found, chunk)
@@ -157,22 +172,31 @@ def _check_times(dataset: Dataset, chunk: Chunk, settings: Settings) -> None:
         )
 
 
-Part = tuple["str | None", "dict[str, list[Any]]", int, "Any"]
+Part = tuple["str | None", "dict[str, Column]", "NDArray[np.int64]", Floats]
 
 
 def _by_source(chunk: Chunk) -> list[Part]:
-    """The rows of each source: source, columns, how many, and which rows of the chunk."""
-    if chunk.sources is None:
-        return [(None, chunk.columns, chunk.rows, range(chunk.rows))]
+    """The rows of each source: source, columns, which rows of the chunk, and their times."""
+    ts = np.zeros(chunk.rows) if chunk.ts is None else chunk.ts
     places: dict[str | None, list[int]] = defaultdict(list)
-    for place, source in enumerate(chunk.sources):
+    for place, source in enumerate(chunk.sources or ()):
         places[source].append(place)
-    if len(places) == 1:
-        return [(chunk.sources[0], chunk.columns, chunk.rows, range(chunk.rows))]
+    if len(places) <= 1:
+        return [(next(iter(places), None), chunk.columns, np.arange(chunk.rows), ts)]
     return [
-        (source, {name: [column[i] for i in rows] for name, column in chunk.columns.items()}, len(rows), rows)
-        for source, rows in places.items()
+        (source, {name: _taken(column, rows) for name, column in chunk.columns.items()}, rows, ts[rows])
+        for source, rows in ((source, np.array(found)) for source, found in places.items())
     ]
+
+
+def _taken(column: Column, rows: NDArray[np.int64]) -> Column:
+    return [column[i] for i in rows.tolist()] if isinstance(column, list) else column[rows]
+
+
+def _has_value(column: Column) -> bool:
+    if isinstance(column, list):
+        return any(value is not None for value in column)
+    return not np.isnan(column).all()
 
 
 def _note(found: Replay, finding: DriftResult | Event, rows: Sequence[int]) -> None:
@@ -198,9 +222,9 @@ def _note(found: Replay, finding: DriftResult | Event, rows: Sequence[int]) -> N
 
 
 def _note_times(found: Replay, chunk: Chunk) -> None:
-    if chunk.ts:
-        found.first_ts = chunk.ts[0] if found.first_ts is None else found.first_ts
-        found.last_ts = chunk.ts[-1]
+    if chunk.ts is not None:
+        found.first_ts = float(chunk.ts[0]) if found.first_ts is None else found.first_ts
+        found.last_ts = float(chunk.ts[-1])
 
 
 def _note_states(found: Replay, watcher: Watcher) -> None:

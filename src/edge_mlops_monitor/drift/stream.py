@@ -136,8 +136,11 @@ class Watch:
 
     def _first(self, name: str, column: Any) -> int:
         """The row at which a new feature appears: where it is named if it has a reference, or has a value."""
-        if isinstance(column, np.ndarray) or self.references.find(self.stream, name, (*self.known, name)):
+        if self.references.find(self.stream, name, (*self.known, name)):
             return 0
+        if isinstance(column, np.ndarray):
+            has_value = column == column
+            return int(has_value.argmax()) if has_value.any() else NEVER
         return next((row for row, value in enumerate(column) if value is not None), NEVER)
 
     def _merge(self, columns: Mapping[str, Column], rows: int) -> dict[str, Any]:

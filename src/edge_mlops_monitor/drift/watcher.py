@@ -58,7 +58,7 @@ class Watcher:
         self._newest = -math.inf
         self._refused: set[tuple[Stream, str]] = set()
 
-    def update(self, stream: Stream, columns: Mapping[str, Column], ts: Sequence[float]) -> list[Finding]:
+    def update(self, stream: Stream, columns: Mapping[str, Column], ts: Column) -> list[Finding]:
         """Take in predictions of one stream, oldest first; what is new comes back as records.
 
         `columns` maps a feature to its values, one for each prediction (None is missing); `ts` holds
@@ -78,7 +78,7 @@ class Watcher:
             del self._streams[stream]
         return found
 
-    def _times(self, ts: Sequence[float], watch: Watch) -> Any:
+    def _times(self, ts: Column, watch: Watch) -> Any:
         times = np.asarray(ts, dtype=np.float64)
         wrong = ~np.isfinite(times)
         if wrong.any():  # a moment that is none counts as the one before
