@@ -270,3 +270,115 @@ def test_categories_written_as_numbers_are_categories_where_that_is_said(capsys)
     assert alarm["feature"] == "inputs.label"
     assert alarm["effect_unit"] == "total variation"
     assert "unseen" in alarm["message"]
+
+
+CHANGED = ["--timestamp", "t", "--inputs", "a,colour", "--outputs", "y", "--reference", "ref.json"]
+
+
+def test_known_changes_are_found_missed_and_set_beside_firing_blindly(capsys):
+    built(capsys)
+    recorded("field.csv", 4000, change_at=2500, seed=2)
+    found = answer(capsys, "replay", "field.csv", *CHANGED, "--changes", "a@2500,y@3000-3500")
+    hit, missed = found["truth"]["changes"]
+    (alarm,) = found["alarms"]
+    assert (hit["index"], hit["until"]) == (2500, 4000)
+    assert hit["alarm_index"] == alarm["index"] == 2500 + hit["delay"]
+    assert hit["delay_seconds"] == 60 * hit["delay"]
+    assert (missed["feature"], missed["until"], missed["alarm_index"]) == ("y", 3500, None)
+    assert (found["truth"]["missed"], found["truth"]["false_alarms"]) == (1, 0)
+    assert (found["truth"]["stable_rows"], found["truth"]["stable_seconds"]) == (2500, 150_000)
+    beside = found["truth"]["baselines"]
+    assert {name: one["false_alarms"] for name, one in beside.items()} == {
+        "never": 0,
+        "always": 100,
+        "periodic": 1,
+    }
+    assert main(["replay", "field.csv", *CHANGED, "--changes", "2500"]) == 0
+    out = capsys.readouterr().out
+    assert "row 2 500" in out
+    assert "always fires" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(("stable", "changed"), [("0", "1"), ("0.0", "2.5"), ("normal", "broken"), ("", "x")])
+def test_a_column_of_labels_tells_the_changes_and_is_no_input(capsys, stable, changed):
+    built(capsys)
+    recorded("field.csv", 4000, change_at=2500, seed=2)
+    head, *lines = Path("field.csv").read_text().splitlines()
+    marked = [f"{line},{changed if 2500 <= row < 3900 else stable}" for row, line in enumerate(lines)]
+    Path("field.csv").write_text("\n".join([head + ",truth", *marked]) + "\n")
+    columns = [
+        "--timestamp",
+        "t",
+        "--actual",
+        "label",
+        "--changes-column",
+        "truth",
+        "--reference",
+        "ref.json",
+    ]
+    found = answer(capsys, "replay", "field.csv", *columns)
+    (change,) = found["truth"]["changes"]
+    assert (change["index"], change["until"]) == (2500, 3900)
+    assert 0 < change["delay"] < 300
+    assert not any("truth" in name for name in [*found["learning"], *found["not_enough_reference"]])
+    assert found["truth"]["stable_seconds"] == pytest.approx(60 * (2500 + 99))
+
+
+def test_configurations_are_compared_in_one_pass_under_their_names(capsys):
+    built(capsys, "--raw")
+    recorded("field.csv", 4000, change_at=2500, seed=2)
+    Path("other.yaml").write_text("drift_detection: {average_run_length: 1000000000000}\n")
+    specs = [
+        "ks_test:threshold=0.2,check_frequency=50",
+        "tight=e_detector:average_run_length=1e9",
+        "other.yaml",
+    ]
+    compared = [word for spec in specs for word in ("--compare", spec)]
+    found = answer(capsys, "replay", "field.csv", *CHANGED, *compared, "--changes", "2500")
+    ks, tight, file = found["compared"]
+    assert [one["name"] for one in found["compared"]] == [specs[0], "tight", "other.yaml"]
+    assert ks["budget"] == {"algorithm": "ks_test", "threshold": 0.2, "check_frequency": 50}
+    assert ks["truth"]["false_alarms"] > 10 > found["truth"]["false_alarms"]
+    assert (tight["budget"]["average_run_length"], file["budget"]["average_run_length"]) == (1e9, 1e12)
+    alone = answer(capsys, "replay", "field.csv", *CHANGED, "--average-run-length", "1e9")
+    assert tight["alarms"] == alone["alarms"]
+    assert main(["replay", "field.csv", *CHANGED, *compared, "--changes", "2500"]) == 0
+    out = capsys.readouterr().out
+    assert "as configured" in out
+    assert "tight" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--changes", "5000"], "row 5000 is not in the data, whose rows are 0 to 499"),
+        (["--changes", "9-3"], "'9-3' is no change"),
+        (["--changes", "x"], "'x' is no change"),
+        (["--changes", "colours@5"], "no feature 'colours' that could change; did you mean 'colour'?"),
+        (["--changes", "5", "--changes-column", "label"], "there is one truth: give --changes or"),
+        (["--changes-column", "labels"], "did you mean 'label'?"),
+        (["--compare", "kst"], "drift_detection.algorithm is 'kst'; use one of e_detector, ks_test"),
+        (["--compare", "ks_test:treshold=1"], "did you mean 'threshold'?"),
+        (["--compare", "ks_test:threshold=low"], "threshold"),
+        (["--compare", "ks_test:4"], "is no KEY=VALUE"),
+        (["--compare", "none.yaml"], "no config file"),
+        (["--compare", "ks_test", "--compare", "ks_test"], "is given twice"),
+    ],
+)
+def test_a_wrong_truth_or_configuration_is_one_sentence(capsys, options, words):
+    recorded("field.csv", 500)
+    assert main(["replay", "field.csv", "--timestamp", "t", *options]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_rows_that_are_out_of_order_are_counted_and_said(capsys):
+    recorded("train.csv", 2000)
+    head, *lines = Path("train.csv").read_text().splitlines()
+    Path("train.csv").write_text("\n".join([head, *lines[500:520], *lines[:500], *lines[520:]]) + "\n")
+    assert answer(capsys, "replay", "train.csv", "--timestamp", "t")["out_of_order"] == 500
+    assert main(["replay", "train.csv", "--timestamp", "t"]) == 0
+    assert "500 rows are earlier than one before them; sort" in capsys.readouterr().out

@@ -30,7 +30,16 @@ THIRD_PARTY = {
     "msgspec": [""],  # the one library used everywhere
     "yaml": ["config/"],
     "psutil": ["system/portable.py", "leases.py"],
-    "numpy": ["drift/", "quality/", "features.py", "layout.py", "replay.py", "capture/snapshot.py", "demo/"],
+    "numpy": [
+        "drift/",
+        "quality/",
+        "features.py",
+        "layout.py",
+        "recording.py",
+        "training.py",
+        "capture/snapshot.py",
+        "demo/",
+    ],
     "click": ["cli/"],
     "rich": ["cli/", "demo/"],
     "obstore": ["telemetry/sinks/object_store.py"],

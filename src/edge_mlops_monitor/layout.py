@@ -7,6 +7,7 @@ categories stays a list of texts, with None for what is missing.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from difflib import get_close_matches
@@ -24,6 +25,7 @@ EMPTY = frozenset(("", "na", "n/a", "nan", "null", "none", "inf", "-inf", "+inf"
 
 Floats = NDArray[np.float64]
 Column = list[Any] | Floats  # numbers are an array; where there is text it is a list
+Part = tuple["str | None", "dict[str, Column]", "NDArray[np.int64]", Floats]
 
 
 class Packed(Protocol):
@@ -70,6 +72,19 @@ class Chunk(msgspec.Struct):
     sources: list[str | None] | None = None
     actuals: list[Any] | None = None
     changes: list[Any] | None = None
+
+    def by_source(self) -> list[Part]:
+        """The rows of each source: source, columns, which rows of the chunk, and their times (0: none)."""
+        ts = np.zeros(self.rows) if self.ts is None else self.ts
+        places: dict[str | None, list[int]] = defaultdict(list)
+        for place, source in enumerate(self.sources or ()):
+            places[source].append(place)
+        if len(places) <= 1:
+            return [(next(iter(places), None), self.columns, np.arange(self.rows), ts)]
+        return [
+            (source, {name: _taken(column, rows) for name, column in self.columns.items()}, rows, ts[rows])
+            for source, rows in ((source, np.array(found)) for source, found in places.items())
+        ]
 
 
 class Layout:
@@ -170,6 +185,10 @@ class Layout:
                 f"'{name}'; use Unix seconds or ISO 8601 (2026-01-31T14:02:00Z)"
             )
         return found
+
+
+def _taken(column: Column, rows: NDArray[np.int64]) -> Column:
+    return [column[i] for i in rows.tolist()] if isinstance(column, list) else column[rows]
 
 
 def _own(names: list[str], uploaded: bool, *candidates: str) -> str | None:

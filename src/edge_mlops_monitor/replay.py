@@ -1,6 +1,7 @@
 """Replay: the decisions of the device over recorded data, before it is deployed.
 
-The same `Watcher` decides as on the device; only capture and store are left out.
+The same `Watcher` decides as on the device; only capture and store are left out. Several configurations
+decide in one pass over the file.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from edge_mlops_monitor.dataset import Chunk, Dataset, Selection
+from edge_mlops_monitor.dataset import Dataset, Selection
 from edge_mlops_monitor.drift import reference as references
-from edge_mlops_monitor.drift.reference import FeatureReference
+from edge_mlops_monitor.drift.evidence import BLOCK_ROWS
+from edge_mlops_monitor.drift.reference import Column, FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.watcher import Watcher
 from edge_mlops_monitor.errors import DataError
-from edge_mlops_monitor.layout import Column, Floats
+from edge_mlops_monitor.recording import Recording
 from edge_mlops_monitor.records import DriftResult, Event
+from edge_mlops_monitor.scoring import Change
+from edge_mlops_monitor.trace import TRACE_ROWS, Trace
+from edge_mlops_monitor.training import build_reference
 
-MAX_REFERENCE_ROWS = 1_000_000  # more are not needed, and would not fit in a small device's memory
+References = str | os.PathLike[str] | Iterable[FeatureReference]
 
 
 class Replay(msgspec.Struct, kw_only=True):
@@ -34,6 +37,9 @@ class Replay(msgspec.Struct, kw_only=True):
     `effect`, `effect_unit`, `since` and `since_index` (first row of the change, as estimated),
     `source` and `message`; `recoveries` likewise. `not_enough_reference` names the features about
     which nothing could be decided; `learning` those whose reference was not complete at the end.
+    `out_of_order` counts rows whose time is before that of an earlier row. `truth` holds, where it is
+    known what happened, what became of each change (see `Recording.verdict`). `trace` is the evidence
+    over time, where it was asked for.
     """
 
     predictions: int = 0
@@ -45,110 +51,120 @@ class Replay(msgspec.Struct, kw_only=True):
     budget: dict[str, Any] = {}
     first_ts: float | None = None
     last_ts: float | None = None
+    out_of_order: int = 0
+    truth: dict[str, Any] | None = None
     results: list[DriftResult] = []
+    trace: Trace | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, without the single results."""
-        found = {name: getattr(self, name) for name in self.__struct_fields__ if name != "results"}
+        """As plain data, without the single results and the trace."""
+        left_out = ("results", "trace")
+        found = {name: getattr(self, name) for name in self.__struct_fields__ if name not in left_out}
         return {**found, "results": len(self.results)}
-
-
-def build_reference(
-    path: str | os.PathLike[str],
-    selection: Selection | None = None,
-    *,
-    keep_values: bool = False,
-    progress: Callable[[float], object] | None = None,
-) -> list[FeatureReference]:
-    """References from recorded data, for each source apart; at most the first million rows are used."""
-    dataset = Dataset(path, selection)
-    parts: dict[str | None, dict[str, list[Column]]] = defaultdict(dict)
-    lengths: dict[str | None, int] = defaultdict(int)
-    for chunk in dataset:
-        for source, part, rows, _ in _by_source(chunk):
-            _append(parts[source], part, lengths[source], len(rows))
-            lengths[source] += len(rows)
-        if progress is not None:
-            progress(dataset.read_bytes / dataset.total_bytes)
-        if chunk.first_row + chunk.rows >= MAX_REFERENCE_ROWS:
-            break
-    categorical = (selection or Selection()).categorical
-    return [
-        reference
-        for source, found in parts.items()
-        for reference in references.build(
-            {name: _joined(columns) for name, columns in found.items()},
-            categorical=categorical,
-            keep_values=keep_values,
-            source=source,
-        )
-    ]
-
-
-def _append(parts: dict[str, list[Column]], part: Mapping[str, Column], before: int, rows: int) -> None:
-    for name, values in part.items():
-        parts.setdefault(name, [np.full(before, np.nan)]).append(values)
-    for name, columns in parts.items():
-        if name not in part:
-            columns.append(np.full(rows, np.nan))
-
-
-def _joined(columns: list[Column]) -> Column:
-    """One column of several parts; a list where one of them holds text."""
-    arrays = [column for column in columns if isinstance(column, np.ndarray)]
-    if len(arrays) == len(columns):
-        return np.concatenate(arrays)
-    return [
-        value for column in columns for value in (column if isinstance(column, list) else column.tolist())
-    ]
 
 
 def replay(
     path: str | os.PathLike[str],
-    reference: str | os.PathLike[str] | Iterable[FeatureReference] | None = None,
+    reference: References | None = None,
     settings: Settings | None = None,
     selection: Selection | None = None,
     *,
+    changes: Sequence[Change] | None = None,
     model: str | None = None,
     model_version: str | None = None,
+    trace: bool = False,
     progress: Callable[[float], object] | None = None,
 ) -> Replay:
     """Run the device's decisions over a file.
 
     `reference` is a reference file or references; without it one is learned from the first rows, as
-    on the device. `progress` is called with the share of the file that was read. Raises `DataError`
-    where the budget is in time and the data have none.
+    on the device. `changes`, or the column that `selection.changes` names, say what is known to have
+    happened. `trace` keeps the evidence over time. `progress` is called with the share of the file that
+    was read. Raises `DataError` where the budget is in time and the data have none.
     """
-    settings = settings or Settings()
-    dataset = Dataset(path, selection)
-    watcher = Watcher(settings, _references(reference, settings))
-    found = Replay(budget=_budget(settings))
+    found = compare(
+        path,
+        {"": settings or Settings()},
+        reference,
+        selection,
+        changes=changes,
+        model=model,
+        model_version=model_version,
+        trace=trace,
+        progress=progress,
+    )
+    return found[""]
+
+
+def compare(
+    path: str | os.PathLike[str],
+    configurations: Mapping[str, Settings],
+    reference: References | None = None,
+    selection: Selection | None = None,
+    *,
+    changes: Sequence[Change] | None = None,
+    model: str | None = None,
+    model_version: str | None = None,
+    trace: bool = False,
+    progress: Callable[[float], object] | None = None,
+) -> dict[str, Replay]:
+    """What would have been reported under each of several settings, by name, in one pass (see `replay`).
+
+    With `trace` the first of them keeps its evidence over time.
+    """
+    dataset = Dataset(path, selection, **({"rows": TRACE_ROWS} if trace else {}))
+    given = _references(reference, configurations.values())
+    runs = {name: _Run(settings, given) for name, settings in configurations.items()}
+    if trace:
+        next(iter(runs.values())).found.trace = Trace()
+    recording = Recording(dataset.path, changes)
     rows: dict[str | None, array[int]] = defaultdict(lambda: array("q"))  # of the file, by source
-    has_value: dict[str, bool] = {}
     for chunk in dataset:
-        _check_times(dataset, chunk, settings)
-        found.predictions += chunk.rows
-        for name, column in chunk.columns.items():
-            has_value[name] = has_value.get(name, False) or _has_value(column)
-        for source, columns, places, ts in _by_source(chunk):
+        recording.take(chunk)
+        for run in runs.values():
+            _check_times(recording, run.settings)
+        for source, columns, places, ts in chunk.by_source():
             rows[source].extend((places + chunk.first_row).tolist())
-            for finding in watcher.update((model, model_version, source), columns, ts):
-                _note(found, finding, rows[source])
-        _note_times(found, chunk)
+            for run in runs.values():
+                run.take((model, model_version, source), columns, ts, rows[source])
         if progress is not None:
             progress(dataset.read_bytes / dataset.total_bytes)
-    _note_states(found, watcher)
-    _note_valueless(found, [name for name, has in has_value.items() if not has])
-    return found
+    return {name: run.finish(recording) for name, run in runs.items()}
 
 
-def _references(
-    given: str | os.PathLike[str] | Iterable[FeatureReference] | None, settings: Settings
-) -> list[FeatureReference]:
+class _Run:
+    """The decisions under one configuration."""
+
+    def __init__(self, settings: Settings, given: list[FeatureReference]) -> None:
+        self.settings = settings
+        self.watcher = Watcher(settings, given)
+        self.found = Replay(budget=_budget(settings))
+
+    def take(self, stream: Stream, columns: Mapping[str, Column], ts: Column, rows: Sequence[int]) -> None:
+        """Take in rows of a stream; `rows` are the rows of the file that all its rows so far are."""
+        for finding in self.watcher.update(stream, columns, ts):
+            _note(self.found, finding, rows)
+        if self.found.trace is not None:
+            self.found.trace.take(rows[-1], float(ts[-1]), self.watcher.check())
+
+    def finish(self, recording: Recording) -> Replay:
+        """What was found, once all rows were taken in."""
+        found = self.found
+        found.predictions, found.out_of_order = recording.predictions, recording.out_of_order
+        found.first_ts, found.last_ts = recording.first_ts, recording.last_ts
+        _note_states(found, self.watcher)
+        _note_valueless(found, recording.valueless)
+        of_windows = self.settings.algorithm == "ks_test"
+        every = self.settings.check_frequency if of_windows else BLOCK_ROWS
+        found.truth = recording.verdict(found.alarms, every)
+        return found
+
+
+def _references(given: References | None, settings: Iterable[Settings]) -> list[FeatureReference]:
     if given is None:
         return []
     if isinstance(given, (str, os.PathLike)):
-        return references.load(given, keep_values=settings.algorithm == "ks_test")
+        return references.load(given, keep_values=any(one.algorithm == "ks_test" for one in settings))
     return list(given)
 
 
@@ -164,39 +180,13 @@ def _budget(settings: Settings) -> dict[str, Any]:
     return {"algorithm": "e_detector", "false_alarms_per_month": settings.false_alarms_per_month}
 
 
-def _check_times(dataset: Dataset, chunk: Chunk, settings: Settings) -> None:
-    if chunk.ts is None and settings.average_run_length is None and settings.algorithm != "ks_test":
+def _check_times(recording: Recording, settings: Settings) -> None:
+    in_time = settings.average_run_length is None and settings.algorithm != "ks_test"
+    if recording.first_ts is None and in_time:
         raise DataError(
-            f"{dataset.path}: no column is named as the time, which a budget per month needs; "
+            f"{recording.path}: no column is named as the time, which a budget per month needs; "
             "give --timestamp, or the budget in predictions with --average-run-length"
         )
-
-
-Part = tuple["str | None", "dict[str, Column]", "NDArray[np.int64]", Floats]
-
-
-def _by_source(chunk: Chunk) -> list[Part]:
-    """The rows of each source: source, columns, which rows of the chunk, and their times."""
-    ts = np.zeros(chunk.rows) if chunk.ts is None else chunk.ts
-    places: dict[str | None, list[int]] = defaultdict(list)
-    for place, source in enumerate(chunk.sources or ()):
-        places[source].append(place)
-    if len(places) <= 1:
-        return [(next(iter(places), None), chunk.columns, np.arange(chunk.rows), ts)]
-    return [
-        (source, {name: _taken(column, rows) for name, column in chunk.columns.items()}, rows, ts[rows])
-        for source, rows in ((source, np.array(found)) for source, found in places.items())
-    ]
-
-
-def _taken(column: Column, rows: NDArray[np.int64]) -> Column:
-    return [column[i] for i in rows.tolist()] if isinstance(column, list) else column[rows]
-
-
-def _has_value(column: Column) -> bool:
-    if isinstance(column, list):
-        return any(value is not None for value in column)
-    return not np.isnan(column).all()
 
 
 def _note(found: Replay, finding: DriftResult | Event, rows: Sequence[int]) -> None:
@@ -209,22 +199,16 @@ def _note(found: Replay, finding: DriftResult | Event, rows: Sequence[int]) -> N
         "index": rows[data["row"]],
         "ts": finding.ts,
         "type": finding.type,
-        "feature": data["feature"],
-        "source": data["source"],
+        "feature": data.get("feature", ""),
+        "source": data.get("source"),
         "message": finding.message,
     }
     if finding.type == "recovery":
-        found.recoveries.append({**noted, "of": data["of"]})
+        found.recoveries.append({**noted, "of": data.get("of")})
     elif finding.severity == "alarm":
         wanted = ("method", "effect", "effect_unit", "since", "since_index", "before", "after")
         alarm = {**noted, **{name: data[name] for name in wanted if name in data}}
-        found.alarms.append(alarm | {"since_index": rows[data["since_index"]]})
-
-
-def _note_times(found: Replay, chunk: Chunk) -> None:
-    if chunk.ts is not None:
-        found.first_ts = float(chunk.ts[0]) if found.first_ts is None else found.first_ts
-        found.last_ts = float(chunk.ts[-1])
+        found.alarms.append(alarm | {"since_index": rows[data.get("since_index", data["row"])]})
 
 
 def _note_states(found: Replay, watcher: Watcher) -> None:
@@ -246,4 +230,4 @@ def _note_valueless(found: Replay, features: list[str]) -> None:
             found.missing[feature] = "no row has a value"
 
 
-__all__ = ["Replay", "Selection", "Settings", "build_reference", "replay"]
+__all__ = ["Change", "Replay", "Selection", "Settings", "build_reference", "compare", "replay"]

@@ -48,7 +48,7 @@ class Found(msgspec.Struct, frozen=True):
 class Score(msgspec.Struct, frozen=True):
     """What became of each change, and how many alarms were false, repeated or elsewhere.
 
-    `stable_rows` are the rows in which nothing is changed.
+    `changed` are the stretches of rows in which something is, without overlaps; `stable_rows` are the others.
     """
 
     changes: list[Found]
@@ -56,6 +56,7 @@ class Score(msgspec.Struct, frozen=True):
     repeated: int
     elsewhere: int
     stable_rows: int
+    changed: list[tuple[int, int]] = []
 
     @property
     def delays(self) -> list[int]:
@@ -90,8 +91,9 @@ def score(alarms: Iterable[int | Alarm], changes: Iterable[Change], rows: int) -
     placed = sorted((alarm if isinstance(alarm, tuple) else (alarm, None) for alarm in alarms), key=_row)
     found = [_found(change, placed) for change in with_ends(changes, rows)]
     kinds = Counter(_kind(alarm, found) for alarm in placed)
-    stable = rows - sum(end - start for start, end in _united(found))
-    return Score(found, kinds["false"], kinds["repeated"], kinds["elsewhere"], stable)
+    changed = _united(found)
+    stable = rows - sum(end - start for start, end in changed)
+    return Score(found, kinds["false"], kinds["repeated"], kinds["elsewhere"], stable, changed)
 
 
 def baselines(alarms: int, changes: Sequence[Change], rows: int, every: int) -> dict[str, Score]:
@@ -134,6 +136,53 @@ def with_ends(changes: Iterable[Change], rows: int) -> list[tuple[int, int, str 
         end = change.end if change.end is not None else next(later, rows)
         found.append((change.start, min(end, rows), change.feature))
     return found
+
+
+class Labels:
+    """Turns a column of labels into changes, some rows at a time.
+
+    Numbers are changes where they are not 0, texts where they differ from the first row's; from one such
+    label to another a new change begins. A row without a label is not changed.
+
+    >>> labels = Labels()
+    >>> labels.take(["0", "0", "1"]), labels.take(["1", "0", "2"])
+    ([2], [4, 5])
+    >>> labels.changes()
+    [Change(start=2, end=4, feature=None), Change(start=5, end=6, feature=None)]
+    """
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._first: str | None = None  # the first row's label, where it is a text
+        self._present: str | float | None = None
+        self._edges: list[tuple[int, bool]] = []
+
+    def take(self, labels: Iterable[object]) -> list[int]:
+        """Take in the labels of the next rows; at which rows a change began or ended comes back."""
+        before = len(self._edges)
+        for given in labels:
+            present = self._label(given)
+            if present != self._present:
+                self._edges.append((self._rows, present is not None))
+                self._present = present
+            self._rows += 1
+        return [row for row, _ in self._edges[before:]]
+
+    def _label(self, given: object) -> str | float | None:
+        """The label, None where it says that nothing is changed."""
+        found: str | float
+        try:
+            found = float(given)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError):
+            found = "" if given is None else str(given).strip()
+        if self._first is None:
+            self._first = found if isinstance(found, str) else ""
+        return None if found in ("", 0.0, self._first) or found != found else found
+
+    def changes(self) -> list[Change]:
+        """The changes in all rows so far."""
+        ends = [*(row for row, _ in self._edges[1:]), self._rows]
+        return [Change(row, end) for (row, changed), end in zip(self._edges, ends, strict=True) if changed]
 
 
 def _row(alarm: Alarm) -> int:

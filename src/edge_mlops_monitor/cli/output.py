@@ -39,6 +39,24 @@ def rows(pairs: list[tuple[str, str]], indent: int = 0) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def table(header: list[str], lines: list[list[str]]) -> str:
+    """Aligned columns under a header, the first to the left and the others to the right.
+
+    >>> print(table(["", "missed"], [["never", "1"]]))
+           missed
+    never       1
+    """
+    cells = [header, *lines]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(header))]
+    aligned = [
+        "  ".join(
+            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in cells
+    ]
+    return "\n".join(line.rstrip() for line in aligned)
+
+
 def number(value: float) -> str:
     """A count with thin groups: 1 234 567.
 

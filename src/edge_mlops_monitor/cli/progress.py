@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 Advance = Callable[[int], None]
-PATIENCE_SECONDS = 1.0  # what is done by then needs no bar, and rich is not even imported
+PATIENCE_SECONDS = 2.0  # what is done by then needs no bar, and rich is not even imported
 
 
 @contextmanager

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_mlops_monitor.cli.columns import column_options, selection
+from edge_mlops_monitor.cli.configurations import SET, compare_option, configurations
 from edge_mlops_monitor.cli.drift import DRIFT
 from edge_mlops_monitor.cli.options import config_option, exit_code_option, json_option, load
-from edge_mlops_monitor.cli.output import duration, number, print_json, rows, utc
+from edge_mlops_monitor.cli.output import duration, number, print_json, rows, table, utc
 from edge_mlops_monitor.cli.progress import shares
+from edge_mlops_monitor.cli.truth import changes_column_option, changes_option, truth_told
 
 if TYPE_CHECKING:
-    from edge_mlops_monitor.config import Config
     from edge_mlops_monitor.replay import Replay
+    from edge_mlops_monitor.scoring import Change
 
 
 @click.command()
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     metavar="N",
     help="The budget by the time in the data.",
 )
+@changes_option
+@changes_column_option
+@compare_option
 @config_option
 @json_option
 @exit_code_option
@@ -51,6 +56,9 @@ def replay(
     exit_code: bool,
     average_run_length: float | None,
     false_alarms_per_month: float | None,
+    compared: tuple[str, ...],
+    changes: list[Change] | None,
+    changes_column: str | None,
     **columns: Any,
 ) -> int:
     """Show what the device would have reported on recorded DATA.
@@ -60,42 +68,58 @@ def replay(
     from edge_mlops_monitor import replay as replaying
 
     config = load(config_path)
-    if average_run_length is not None and false_alarms_per_month is not None:
-        raise click.UsageError(
-            "there is one budget: give --average-run-length or --false-alarms-per-month",
-            click.get_current_context(),
-        )
+    _only_one(
+        "one budget", average_run_length=average_run_length, false_alarms_per_month=false_alarms_per_month
+    )
+    _only_one("one truth", changes=changes, changes_column=changes_column)
     reference = reference_path or config.drift_detection.reference_data_path or None
-    settings = _settings(config, average_run_length, false_alarms_per_month)
+    settings = configurations(config, _budget_given(average_run_length, false_alarms_per_month), compared)
+    chosen = selection({**columns, "changes": changes_column})
     with shares(f"replaying {data.name}") as progress:
-        found = replaying.replay(data, reference, settings, selection(columns), progress=progress)
+        found = replaying.compare(data, settings, reference, chosen, changes=changes, progress=progress)
     if as_json:
-        print_json(found.to_dict())
+        print_json(_plain(found))
     else:
         click.echo(_told(found))
-    return DRIFT if exit_code and found.alarms else 0
+    return DRIFT if exit_code and found[SET].alarms else 0
 
 
-def _settings(config: Config, run_length: float | None, per_month: float | None) -> Any:
-    """The settings of the config, with the budget of the command line in place of the config's."""
-    from edge_mlops_monitor.drift.settings import Settings
+def _only_one(what: str, **given: Any) -> None:
+    if all(value is not None for value in given.values()):
+        options = " or ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"there is {what}: give {options}", click.get_current_context())
 
-    given = config.drift_detection
-    found = {name: given[name] for name in Settings.__struct_fields__ if name in given}
+
+def _budget_given(run_length: float | None, per_month: float | None) -> dict[str, Any]:
+    """The budget of the command line, which takes the place of the config's."""
     if run_length is not None:
-        found["average_run_length"] = run_length
-    elif per_month is not None:
-        found |= {"average_run_length": None, "false_alarms_per_month": per_month}
-    return Settings(**found)
+        return {"average_run_length": run_length}
+    return {} if per_month is None else {"average_run_length": None, "false_alarms_per_month": per_month}
 
 
-def _told(found: Replay) -> str:
+def _plain(found: dict[str, Replay]) -> dict[str, Any]:
+    """The answer under the configuration that is set, and under `compared` those of the others."""
+    others = [{"name": name, **one.to_dict()} for name, one in found.items() if name != SET]
+    return {**found[SET].to_dict(), "compared": others}
+
+
+def _told(replays: dict[str, Replay]) -> str:
+    found = replays[SET]
     head = [("replayed", _extent(found)), ("budget", _budget(found.budget))]
+    if found.out_of_order:
+        told = (
+            f"{number(found.out_of_order)} rows are earlier than one before them; sort the file by its time"
+        )
+        head.append(("order", told))
     head.append(("alarms", number(len(found.alarms)) if found.alarms else "none"))
     parts = [rows(head)]
     reported = sorted([*found.alarms, *found.recoveries], key=lambda finding: int(finding["index"]))
     if reported:
         parts.append(rows([_when(finding, found) for finding in reported]))
+    if len(replays) > 1:
+        parts.append(_compared(replays))
+    if found.truth is not None:
+        parts.append(truth_told(replays))
     for words, names in (
         ("Not enough reference, so nothing was decided about", found.not_enough_reference),
         ("Still learning at the end", found.learning),
@@ -104,6 +128,18 @@ def _told(found: Replay) -> str:
             listed = [(name, found.missing.get(name, "")) for name in names]
             parts.append(f"{words}\n{rows(listed, indent=2)}")
     return "\n\n".join(parts)
+
+
+def _compared(replays: dict[str, Replay]) -> str:
+    """One line for each configuration."""
+    lines = []
+    for name, found in replays.items():
+        first = f"row {number(found.alarms[0]['index'])}" if found.alarms else ""
+        features = {(alarm["source"], alarm["feature"]) for alarm in found.alarms}
+        undecided = len(found.not_enough_reference) + len(found.learning)
+        counts = [number(count) for count in (len(found.alarms), len(features), undecided)]
+        lines.append([name, counts[0], first, *counts[1:]])
+    return table(["configuration", "alarms", "first", "features", "undecided"], lines)
 
 
 def _extent(found: Replay) -> str:
