@@ -23,10 +23,12 @@ import pytest
 
 import edge_mlops_monitor.drift.comparisons
 import edge_mlops_monitor.drift.detectors
+import edge_mlops_monitor.drift.multivariate
 import edge_mlops_monitor.system
 import edge_mlops_monitor.telemetry.sinks
 from edge_mlops_monitor import EdgeMonitor
 from edge_mlops_monitor.drift import METHODS, compare, detector, parameters
+from edge_mlops_monitor.drift.tables import TableComparison
 from edge_mlops_monitor.errors import DataError, MissingExtraError, UnknownNameError
 from edge_mlops_monitor.records import DriftResult
 from edge_mlops_monitor.registry import Registry
@@ -54,6 +56,7 @@ FOLDERS: dict[ModuleType, tuple[Registry, Callable[[Any], bool]]] = {
     edge_mlops_monitor.telemetry.sinks: (SINKS, lambda cls: hasattr(cls, "put") and hasattr(cls, "check")),
     edge_mlops_monitor.system: (COLLECTORS, lambda cls: hasattr(cls, "collect")),
     edge_mlops_monitor.drift.comparisons: (METHODS, lambda cls: hasattr(cls, "compare")),
+    edge_mlops_monitor.drift.multivariate: (METHODS, lambda cls: hasattr(cls, "compare")),
     edge_mlops_monitor.drift.detectors: (METHODS, lambda cls: hasattr(cls, "update")),
 }
 PROTOCOLS = {Sink, Collector}
@@ -265,12 +268,27 @@ def test_a_collector_in_trouble_is_counted_and_does_not_raise(collector: str, tm
 # - drift methods -
 
 COMPARISONS = [name for name in METHODS if hasattr(METHODS[name], "compare")]
+OF_ROWS = [name for name in COMPARISONS if issubclass(METHODS[name], TableComparison)]
 DETECTORS = [name for name in METHODS if hasattr(METHODS[name], "update")]
 
 
 def samples(shift: float = 0.0, rows: int = 400) -> tuple[Any, Any]:
     rng = np.random.default_rng(1)
     return rng.normal(size=rows), rng.normal(shift, 1, size=rows)
+
+
+def pair(name: str, shift: float = 0.0) -> tuple[Any, Any]:
+    """Two samples for a comparison; rows of three features that go together unless they have shifted."""
+    if name not in OF_ROWS:
+        return samples(shift)
+    rng = np.random.default_rng(1)
+    common = rng.normal(size=(800, 1)) + 0.3 * rng.normal(size=(800, 3))
+    return common[:400], common[400:] if shift == 0 else rng.normal(shift, 1, size=(400, 3))
+
+
+def shaped(name: str, values: list[Any]) -> list[Any]:
+    """Values as a sample, or as rows of one feature."""
+    return [[value] for value in values] if name in OF_ROWS else values
 
 
 def test_a_drift_method_compares_or_detects() -> None:
@@ -289,25 +307,25 @@ def test_a_drift_method_names_its_source(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_drift_method_refuses_what_it_does_not_take(name: str) -> None:
     made = compare if name in COMPARISONS else detector
-    given = ([1.0, 2.0], [1.0, 2.0]) if name in COMPARISONS else ()
+    given = (shaped(name, [1.0, 2.0]),) * 2 if name in COMPARISONS else ()
     with pytest.raises((UnknownNameError, DataError), match="no_such_thing"):
         made(name, *given, no_such_thing=1)
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_a_comparison_tells_a_change_from_none(name: str) -> None:
-    same, changed = (compare(name, *samples(shift), threshold=None) for shift in (0.0, 2.0))
+    same, changed = (compare(name, *pair(name, shift), threshold=None) for shift in (0.0, 2.0))
     assert same.statistic is not None
     assert changed.statistic is not None
     assert changed.statistic != same.statistic
     level = 0.001 if changed.p_value is not None else (same.statistic + changed.statistic) / 2
-    assert compare(name, *samples(2.0), threshold=level).is_drift is True
-    assert compare(name, *samples(0.0), threshold=level).is_drift is False
+    assert compare(name, *pair(name, 2.0), threshold=level).is_drift is True
+    assert compare(name, *pair(name, 0.0), threshold=level).is_drift is False
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_a_comparison_without_a_threshold_decides_nothing(name: str) -> None:
-    result = compare(name, *samples())
+    result = compare(name, *pair(name))
     assert (result.method, result.is_drift, result.threshold) == (name, None, None)
     assert result.p_value is None or 0 <= result.p_value <= 1
     assert result.sample_size == 400
@@ -316,17 +334,18 @@ def test_a_comparison_without_a_threshold_decides_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_a_comparison_of_nothing_has_no_answer(name: str) -> None:
     for reference, current in (([], [1.0]), ([1.0], []), ([math.nan, None], [1.0])):
-        result = compare(name, reference, current, threshold=0.05)
+        result = compare(name, shaped(name, reference), shaped(name, current), threshold=0.05)
         assert (result.statistic, result.p_value, result.is_drift) == (None, None, None)
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_a_comparison_takes_lists_and_arrays_alike_and_changes_neither(name: str) -> None:
-    reference, current = samples(0.5)
+    reference, current = pair(name, 0.5)
     before = reference.copy(), current.copy()
     found = compare(name, reference, current, threshold=0.05)
     assert compare(name, reference.tolist(), current.tolist(), threshold=0.05) == found
-    with_gaps = [math.nan, *current.tolist(), None]
+    gaps: list[Any] = [[math.nan] * 3, [None] * 3] if name in OF_ROWS else [math.nan, None]
+    with_gaps = [gaps[0], *current.tolist(), gaps[1]]
     assert compare(name, reference, with_gaps, threshold=0.05).statistic == found.statistic
     assert np.array_equal(reference, before[0])
     assert np.array_equal(current, before[1])
@@ -334,8 +353,9 @@ def test_a_comparison_takes_lists_and_arrays_alike_and_changes_neither(name: str
 
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_the_result_of_a_comparison_is_a_record_in_strict_json(name: str) -> None:
-    for pair in (samples(0.5), ([1.0, 1.0], [1.0, 1.0]), ([], [])):
-        result = compare(name, *pair, threshold=0.05)
+    ones = shaped(name, [1.0, 1.0])
+    for reference, current in (pair(name, 0.5), (ones, ones), ([], [])):
+        result = compare(name, reference, current, threshold=0.05)
         assert isinstance(result, DriftResult)
         assert all(type(value) is not np.float64 for value in result.to_dict().values())
         assert type(result.is_drift) in (bool, type(None))

@@ -38,6 +38,10 @@ METHODS = Registry(
         "anderson_darling": f"{_HERE}.comparisons.anderson_darling:AndersonDarling",
         "kuiper": f"{_HERE}.comparisons.kuiper:Kuiper",
         "energy": f"{_HERE}.comparisons.energy:Energy",
+        "reconstruction": f"{_HERE}.multivariate.reconstruction:Reconstruction",
+        "mahalanobis": f"{_HERE}.multivariate.mahalanobis:Mahalanobis",
+        "mmd": f"{_HERE}.multivariate.mmd:MMD",
+        "domain_classifier": f"{_HERE}.multivariate.domain_classifier:DomainClassifier",
         "e_detector": f"{_HERE}.detectors.e_detector:EDetector",
         "adwin": f"{_HERE}.detectors.adwin:ADWIN",
         "page_hinkley": f"{_HERE}.detectors.page_hinkley:PageHinkley",
@@ -56,7 +60,9 @@ METHODS = Registry(
 def compare(
     method: str, reference: Any, current: Any, *, threshold: float | None = None, **parameters: Any
 ) -> DriftResult:
-    """Compare two samples: 1-D arrays of numbers, or sequences of strings; None and NaN are left out.
+    """Compare two samples: 1-D arrays of numbers or sequences of strings, 2-D for multivariate methods.
+
+    None and NaN are left out.
 
     `threshold` is the level of a p-value, below which `is_drift` is True, or for a plain distance the
     value from which on it is; without it `is_drift` is None, and so it is where there is no answer

@@ -42,8 +42,8 @@ class NumberComparison:
         before = samples.number_sample(self.name, reference)
         after = samples.number_sample(self.name, current)
         if not len(before) or not len(after):
-            return _result(self.name, empty(len(before)), threshold, len(after))
-        found = _result(self.name, self.measure(before, after), threshold, len(after))
+            return result_of(self.name, empty(len(before)), threshold, len(after))
+        found = result_of(self.name, self.measure(before, after), threshold, len(after))
         return _with_effect(found, samples.moved_mean(before, after), effect_unit="reference sd")
 
     def measure(self, before: Floats, after: Floats) -> Measure:
@@ -95,9 +95,9 @@ class BinnedComparison:
         before = samples.number_sample(self.name, reference)
         after = samples.number_sample(self.name, current)
         if not len(before) or not len(after):
-            return _result(self.name, empty(len(before)), threshold, len(after))
+            return result_of(self.name, empty(len(before)), threshold, len(after))
         measure = self.measure(*self._binned(before, after))
-        found = _result(self.name, measure, threshold, len(after))
+        found = result_of(self.name, measure, threshold, len(after))
         return _with_effect(found, samples.moved_mean(before, after), effect_unit="reference sd")
 
     def measure(self, before: Floats, after: Floats) -> Measure:
@@ -108,10 +108,10 @@ class BinnedComparison:
         before = samples.label_sample(self.name, reference)
         after = samples.label_sample(self.name, current)
         if not before or not after:
-            return _result(self.name, empty(len(before)), threshold, len(after))
+            return result_of(self.name, empty(len(before)), threshold, len(after))
         place = {text: code for code, text in enumerate(sorted({*before, *after}))}
         old, new = (np.array([place[text] for text in rows]) for rows in (before, after))
-        found = _result(self.name, self.measure(*_counts(old, new)), threshold, len(after))
+        found = result_of(self.name, self.measure(*_counts(old, new)), threshold, len(after))
         effect, category = samples.moved_share(before, after)
         return _with_effect(found, effect, effect_unit="share of rows", category=category)
 
@@ -179,7 +179,8 @@ def _counts(before: Any, after: Any) -> tuple[Floats, Floats]:
     return old[used].astype(np.float64), new[used].astype(np.float64)
 
 
-def _result(method: str, measure: Measure, threshold: float | None, rows: int) -> DriftResult:
+def result_of(method: str, measure: Measure, threshold: float | None, rows: int) -> DriftResult:
+    """The result that a measure amounts to: a p-value below the threshold, or a distance from it on."""
     if threshold is not None and not (isinstance(threshold, (int, float)) and math.isfinite(threshold)):
         raise DataError(f"{method} needs a finite number as threshold, not {threshold!r}")
     statistic, p_value, data = measure

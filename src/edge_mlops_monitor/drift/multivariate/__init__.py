@@ -1,0 +1,1 @@
+"""Comparisons of two samples of rows: several features together."""
