@@ -13,7 +13,7 @@ def start(script: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def run(script: str, *arguments: object, timeout: float = 60) -> str:
+def run(script: str, *arguments: object, timeout: float = 200) -> str:
     """What a Python program prints; it must end with status 0."""
     process = start(script, *arguments)
     output, _ = process.communicate(timeout=timeout)
@@ -24,5 +24,5 @@ def run(script: str, *arguments: object, timeout: float = 60) -> str:
 def kill(process: subprocess.Popen[str]) -> str:
     """End a program with SIGKILL; what it had printed."""
     process.kill()
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=100)
     return output

@@ -365,9 +365,9 @@ def test_a_tensor_of_100_megabytes_costs_about_what_a_small_one_does(monitor: Ed
     def fastest(array: Any) -> float:
         times = []
         for _ in range(5):
-            began = time.perf_counter()
+            began = time.thread_time()  # what others do on this machine does not count
             monitor.log_prediction({"x": array}, None)
-            times.append(time.perf_counter() - began)
+            times.append(time.thread_time() - began)
         return min(times)
 
     for of_large, of_small in shapes:

@@ -61,12 +61,12 @@ def agent(**environ: str) -> subprocess.Popen[str]:
 def test_the_agent_measures_until_it_is_told_to_stop_and_ends_well(number, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind("notify")
-        systemd.settimeout(60)
+        systemd.settimeout(100)
         process = agent(NOTIFY_SOCKET="notify")
         assert systemd.recv(100) == b"READY=1"
         process.send_signal(number)
         assert systemd.recv(100) == b"STOPPING=1"
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
     assert "stopped" in errors
@@ -76,7 +76,7 @@ def test_the_agent_measures_until_it_is_told_to_stop_and_ends_well(number, tmp_p
 def test_an_agent_with_a_wrong_config_says_so_and_ends_with_2():
     Path("c.yaml").write_text("storage: {type: tape}\n")
     process = agent()
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=100)
     assert process.returncode == 2
     assert errors.startswith("edge-mlops-monitor: ")
     assert "storage.type is 'tape'" in errors

@@ -93,7 +93,7 @@ def test_blocks_marked_run_do_run(name: str, tmp_path: Path) -> None:
             continue
         for command in commands(block):
             done = subprocess.run(
-                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=110
+                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250
             )
             assert done.returncode == 0, f"{name}:{block.line}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
 

@@ -81,7 +81,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env={**os.environ, **dead, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=250,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARNING" not in done.stderr
@@ -360,7 +360,7 @@ def session(script: str, folder: Path, **more: object) -> str:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     known = environment(PATH=path, HOME=folder / "home", PYTHONUNBUFFERED="1", **more)
     done = subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=known, capture_output=True, text=True, timeout=110
+        ["bash", "-c", script], cwd=folder, env=known, capture_output=True, text=True, timeout=250
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
@@ -387,7 +387,7 @@ def shown(path: Path) -> list[str]:
 
 def test_the_pictures_of_the_guides_are_what_the_program_prints_today(tmp_path: Path) -> None:
     command = [sys.executable, str(DOCS / "screens.py"), "--output", str(tmp_path)]
-    subprocess.run(command, check=True, timeout=110)
+    subprocess.run(command, check=True, timeout=250)
     made = {path.name: path for path in tmp_path.glob("*.svg")}
     assert {path.name for path in (DOCS / "images").glob("*.svg")} == {*made, "demo.svg", "demo-live.svg"}
     for name, path in made.items():

@@ -29,7 +29,7 @@ class Run(NamedTuple):
 
 def run_example(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(EXAMPLE), *map(str, arguments)]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=250)
 
 
 @pytest.fixture(scope="module")

@@ -68,16 +68,16 @@ class Service:
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(30)
+        return self.process.wait(100)
 
     def upload(self) -> None:
         """What an operator types once the service is down."""
         command = [sys.executable, "-m", "edge_mlops_monitor", "upload"]
-        done = subprocess.run(command, env=self.settings, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=self.settings, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr
 
 
-def poll(look: Any, complaint: str, seconds: float = 40) -> Any:
+def poll(look: Any, complaint: str, seconds: float = 100) -> Any:
     """What `look` finds, once it finds anything."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -242,8 +242,10 @@ def assert_measured_once(bucket: Bucket, workers: set[int]) -> None:
     gaps = [later - earlier for (earlier,), (later,) in pairwise(uptimes)]
     assert len(gaps) > 2
     assert min(gaps) > 0.25  # of the interval of 0.5 s
-    own = bucket.rows("system", "count(*)", "WHERE name = 'process.thread.count'")[0][0]
-    assert own > 1.5 * len(uptimes)
+    measured = bucket.rows(
+        "system", 'DISTINCT attributes."process.pid"', "WHERE name = 'process.thread.count'"
+    )
+    assert {int(pid) for (pid,) in measured} == workers
 
 
 def test_when_the_worker_that_uploads_is_killed_another_takes_over(tmp_path: Path, s3: str) -> None:
@@ -302,7 +304,7 @@ def test_a_request_that_fails_is_answered_and_recorded_as_failed(tmp_path: Path)
         refused.value.close()
         running.stop()
         command = [sys.executable, "-m", "edge_mlops_monitor", "export", "--kind", "predictions"]
-        done = subprocess.run(command, env=running.settings, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=running.settings, capture_output=True, text=True, timeout=200)
     [prediction] = [json.loads(line) for line in done.stdout.splitlines()]
     assert (prediction["inputs"], prediction["error"]) == ({"alcohol": 13}, "KeyError")
 

@@ -257,15 +257,19 @@ def test_a_daemon_thread_that_still_logs_does_not_hold_up_the_end(path: Path) ->
     text = """
 monitor = made()
 monitor.start()
+logged = 0
 
 def work():
+    global logged
     while True:
         monitor.log_prediction(1, "daemon")
+        logged += 1
         time.sleep(0.0001)
 
 threading.Thread(target=work, daemon=True).start()
 monitor.log_prediction(1, "main")
-time.sleep(0.05)
+while logged <= 10:
+    time.sleep(0.001)
 """
     program(text, path)
     assert stored(path)["main"] == 1
@@ -306,9 +310,8 @@ def handler(*_):
 
 signal.signal(signal.SIGALRM, handler)
 signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-ends = time.monotonic() + 1.0
 logged = 0
-while time.monotonic() < ends:
+while count < 300 or logged < 300:
     monitor.log_prediction("x" * 3_000, "main")
     logged += 1
     if logged % 100 == 0:
@@ -320,7 +323,7 @@ monitor.stop()
 """
     logged, signals, dropped = map(int, program(text, path).split())
     found = stored(path)
-    assert signals > 20
+    assert signals >= 300
     assert found["main"] + found["signal"] + dropped == logged + signals
 
 

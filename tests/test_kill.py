@@ -83,7 +83,7 @@ def run(path: Path, kills: int, writers: int, seed: int) -> None:
                 known |= new
         names |= {f"w{turn}-{i}" for i in range(writers)}
         check(path, tried, sure, names)
-    assert len(sure) > 100 * kills * writers // 10
+    assert sure, "nothing was ever confirmed, so nothing was looked at"
 
 
 def test_nothing_confirmed_is_lost_when_a_writer_is_killed_again_and_again(tmp_path: Path) -> None:

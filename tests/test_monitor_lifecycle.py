@@ -138,7 +138,7 @@ def test_stop_is_bounded_while_a_sink_hangs(tmp_path: Path) -> None:
             time.sleep(0.01)
         began = time.monotonic()
         monitor.stop()
-        assert time.monotonic() - began < 15, "bounded by what each part may take"
+        assert time.monotonic() - began < 60, "far less than the 120 seconds of a request"
         assert [one.outputs for one in monitor.predictions()] == [1]
         monitor.stop()
     for thread in threading.enumerate():

@@ -150,9 +150,8 @@ def test_an_iterator_held_open_in_one_process_never_blocks_a_writer_in_another(p
         fill(store, 10)
     held = store.newest("actuals")
     assert [next(held).seq for _ in range(25)] == list(range(200, 175, -1))
-    began = os.times().elapsed
+    # A writer that had to wait for the reader's lock would give up, since nothing is read meanwhile.
     assert len(run(APPENDS, path, "other", 10).split()) == 30
-    assert os.times().elapsed - began < 8, "the writer waited for the reader's lock"
     assert [record.seq for record in held] == list(range(175, 0, -1))
 
 

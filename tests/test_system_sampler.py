@@ -105,13 +105,14 @@ def test_without_proc_the_portable_collector_is_used(tmp_path: Path) -> None:
 @linux
 def test_the_figures_agree_with_those_of_psutil() -> None:
     psutil = pytest.importorskip("psutil")
+    watched = psutil.Process()
+    threads = watched.num_threads()  # those of tests before this one may be about to end
     metrics = SystemSampler().sample()
     found = {(m.name, *m.attributes.values()): m.value for m in metrics}
     pid = str(os.getpid())
     states = ("used", "free", "buffers", "cached")
     assert sum(found["system.memory.usage", state] for state in states) == psutil.virtual_memory().total
-    watched = psutil.Process()
-    assert found["process.thread.count", pid] == watched.num_threads()
+    assert watched.num_threads() <= found["process.thread.count", pid] <= threads
     assert found["process.memory.usage", pid] == pytest.approx(watched.memory_info().rss, rel=0.1)
     received = {
         m.attributes["network.interface.name"]: m.value

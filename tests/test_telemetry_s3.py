@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bucket_on_loopback import s3_server
 from edge_mlops_monitor.telemetry.sinks.sink import Accepted, Conflict, Never, TryAgain
 from faulty_http_server import CAPTIVE_PORTAL, DROP, HANG, STORE_THEN_DROP, Answer, FaultyServer
 
@@ -23,9 +23,7 @@ KEYS: dict[str, Any] = {"access_key_id": "AKIAEXAMPLE", "secret_access_key": "no
 
 
 def sink(url: str, **keywords: Any) -> S3:
-    return S3(
-        "bucket", endpoint_url=url, timeout_seconds=1.0, connect_timeout_seconds=1.0, **KEYS, **keywords
-    )
+    return S3("bucket", endpoint_url=url, **KEYS, **keywords)
 
 
 def said(status: int, code: str) -> Answer:
@@ -78,7 +76,7 @@ def test_an_answer_without_the_hash_is_believed_once_the_object_is_seen() -> Non
 
 def test_a_server_that_never_answers_is_left_in_time() -> None:
     began = time.monotonic()
-    answer = put(HANG)
+    answer = put(HANG, timeout_seconds=1.0)
     assert isinstance(answer, TryAgain)
     assert "no answer in time" in answer.reason
     assert time.monotonic() - began < 30
@@ -225,29 +223,8 @@ def test_a_forked_child_never_hangs(used: bool, first: str) -> None:
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
     pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(url, process)
+    with s3_server() as url:
         yield url
-    finally:
-        process.kill()
-        process.wait()
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
-        assert process.poll() is None, "moto did not start"
-        try:
-            urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError("moto did not answer")
 
 
 def request(method: str, url: str, body: bytes = b"") -> None:

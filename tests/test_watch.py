@@ -457,7 +457,7 @@ def test_threads_that_share_a_watch_do_not_mix(monitor: EdgeMonitor) -> None:
             with watch as call:
                 call.inputs = (number, turn)
                 if turn < 3:
-                    together.wait(10)
+                    together.wait(100)
                 call.outputs = (number, turn)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]

@@ -38,7 +38,7 @@ def steps() -> Steps:
 
 @pytest.fixture
 def worker(steps: Steps) -> Iterator[Worker]:
-    worker = Worker("test", steps, 3600.0)
+    worker = Worker("fixture", steps, 3600.0)
     yield worker
     steps.go_on.set()
     assert worker.stop()
@@ -46,21 +46,21 @@ def worker(steps: Steps) -> Iterator[Worker]:
 
 def test_it_steps_at_the_start_and_when_it_is_woken(worker: Worker, steps: Steps) -> None:
     worker.start()
-    assert steps.done.acquire(timeout=10)
+    assert steps.done.acquire(timeout=60)
     assert not steps.done.acquire(timeout=0.05)
     worker.wake()
-    assert steps.done.acquire(timeout=10)
+    assert steps.done.acquire(timeout=60)
     assert steps.count == 2
 
 
 def test_a_wake_up_during_a_step_is_not_lost(worker: Worker, steps: Steps) -> None:
     steps.go_on.clear()
     worker.start()
-    assert steps.done.acquire(timeout=10)
+    assert steps.done.acquire(timeout=60)
     worker.wake()
     assert worker.awake
     steps.go_on.set()
-    assert steps.done.acquire(timeout=10)
+    assert steps.done.acquire(timeout=60)
 
 
 def test_start_and_stop_are_idempotent_from_any_thread(worker: Worker, steps: Steps) -> None:
@@ -69,26 +69,26 @@ def test_start_and_stop_are_idempotent_from_any_thread(worker: Worker, steps: St
         thread.start()
     for thread in threads:
         thread.join()
-    names = [thread.name for thread in threading.enumerate() if thread.name == "edge-monitor-test"]
+    names = [thread.name for thread in threading.enumerate() if thread.name == "edge-monitor-fixture"]
     assert len(names) == 1
-    assert steps.done.acquire(timeout=10)
+    assert steps.done.acquire(timeout=60)
     assert worker.stop()
     assert worker.stop()
     assert not worker.running
     worker.start()
-    assert steps.done.acquire(timeout=10)
+    assert steps.done.acquire(timeout=60)
     assert worker.running
 
 
 def test_stop_is_bounded_while_a_step_hangs_and_a_start_lets_it_go_on(worker: Worker, steps: Steps) -> None:
     steps.go_on.clear()
     worker.start()
-    assert steps.done.acquire(timeout=10)
+    assert steps.done.acquire(timeout=60)
     assert not worker.stop(timeout=0.05)
     worker.start()
     steps.go_on.set()
     worker.wake()
-    assert steps.done.acquire(timeout=10)
+    assert steps.done.acquire(timeout=60)
     assert worker.running
 
 
@@ -101,7 +101,7 @@ def test_a_worker_can_stop_itself(steps: Steps) -> None:
     worker.start()
     thread = worker._thread
     assert thread is not None
-    thread.join(10)
+    thread.join(60)
     assert steps.count == 1
 
 
@@ -113,8 +113,8 @@ def test_an_error_is_said_once_and_ends_nothing(
         for _ in range(3):
             worker.run_once(0.0)
     assert [record.getMessage() for record in caplog.records] == [
-        "test: ValueError: one (will be tried again)",
-        "test: ValueError: two (will be tried again)",
+        "fixture: ValueError: one (will be tried again)",
+        "fixture: ValueError: two (will be tried again)",
     ]
     assert worker.last_error == "ValueError: two"
     worker.run_once(0.0)
@@ -134,7 +134,7 @@ def test_a_step_says_when_it_wants_to_run_next() -> None:
     worker = Worker("test", step, 3600.0)
     worker.start()
     for _ in range(5):
-        assert done.acquire(timeout=10)
+        assert done.acquire(timeout=60)
     assert not done.acquire(timeout=0.05)
     assert worker.stop()
 
@@ -142,10 +142,31 @@ def test_a_step_says_when_it_wants_to_run_next() -> None:
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")  # Python 3.12 warns of any such fork
 def test_it_is_not_running_in_a_forked_child(worker: Worker, steps: Steps) -> None:
     worker.start()
-    assert steps.done.acquire(timeout=10)
+    assert steps.done.acquire(timeout=60)
     child = os.fork()
     if child == 0:
         os._exit(1 if worker.running else 0)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert worker.running
+
+
+def test_stop_waits_for_a_thread_that_another_has_told_to_end() -> None:
+    about_to_end, go_on = threading.Event(), threading.Event()
+
+    class Lingers(Worker):
+        def _ended(self) -> bool:
+            if super()._ended():
+                about_to_end.set()
+                go_on.wait(60)
+                return True
+            return False
+
+    worker = Lingers("lingers", lambda now: None, 3600.0)
+    worker.start()
+    assert not worker.stop(0.0)
+    assert about_to_end.wait(60)
+    assert not worker.running
+    assert not worker.stop(0.0)
+    go_on.set()
+    assert worker.stop(60)

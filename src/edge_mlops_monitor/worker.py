@@ -61,13 +61,14 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._stopping = False
+        self._over = False  # the thread has seen that it is to end, and takes no further step
         self._wake = Bell()
         self._lock = threading.RLock()  # a signal handler may come in the middle of `start`
 
     @property
     def running(self) -> bool:
         """Whether the thread is alive in this process."""
-        return self._thread is not None and self._pid == os.getpid() and self._thread.is_alive()
+        return self._alive(self._thread) and not self._over
 
     @property
     def awake(self) -> bool:
@@ -82,6 +83,7 @@ class Worker:
             self._stopping = False  # one that was about to end, but hangs in its step, goes on instead
             if self.running:
                 return
+            self._over = False
             self._wake.clear()
             self._pid = os.getpid()
             self._thread = threading.Thread(target=self._run, name=f"edge-monitor-{self.name}", daemon=True)
@@ -95,7 +97,7 @@ class Worker:
         """Ask the thread to end and wait up to `timeout` seconds; True once it has ended."""
         thread = self._thread
         self._stopping = True
-        if not self.running or thread is None:
+        if thread is None or not self._alive(thread):
             return True
         self._wake.ring()
         if thread is not threading.current_thread():
@@ -129,6 +131,8 @@ class Worker:
 
     def _ended(self) -> bool:
         with self._lock:
-            if self._stopping:
-                self._thread = None
+            self._over = self._stopping
             return self._stopping
+
+    def _alive(self, thread: threading.Thread | None) -> bool:
+        return thread is not None and self._pid == os.getpid() and thread.is_alive()
