@@ -32,9 +32,10 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 RESULTS = HERE / "results" / "latest.json"
 ROUNDS = {"call": 3}
-BENCHES = ("call", "host", "cpu", "rate", "flash", "start", "million", "upload", "drift", "peer")
+BENCHES = ("call", "arrays", "host", "cpu", "rate", "flash", "start", "million", "upload", "drift", "peer")
 TITLES = {
     "call": "The call",
+    "arrays": "Images and embeddings",
     "host": "The host's tail",
     "cpu": "Processor time",
     "rate": "Rate",

@@ -33,7 +33,7 @@ THIRD_PARTY = {
     "numpy": [
         "drift/",
         "quality/",
-        "features.py",
+        "arrays.py",
         "layout.py",
         "recording.py",
         "training.py",

@@ -22,9 +22,11 @@ Columns = dict[str, list["float | str | None"]]
 MAX_ELEMENTS = 64  # longer sequences are summarised
 MAX_DEPTH = 8
 MAX_CATEGORY = 256  # characters of a category that are kept
-SAMPLED_ELEMENTS = 65_536  # a larger array is summarised from so many evenly strided elements
-_ABOUT = {"shape", "dtype", "data"}  # what a summary holds beside the moments
-_SUMMARY = {"mean", "sd", "min", "max", "zeros", "nonfinite", *_ABOUT}
+_ABOUT = {"shape", "dtype", "data"}  # what a summary holds beside features
+_MOMENTS = ("mean", "sd", "min", "max", "zeros", "nonfinite")
+_EMBEDDING = ("norm", "projection")
+_IMAGE = ("sharpness", "histogram", "fingerprint")
+_SUMMARY = {*_ABOUT, *_MOMENTS, *_EMBEDDING, *_IMAGE}
 
 
 def features(inputs: Any, outputs: Any) -> dict[str, float | str | None]:
@@ -155,7 +157,9 @@ def _array(name: str, array: Any, found: dict[str, float | str | None], depth: i
     if getattr(array, "size", 1) <= MAX_ELEMENTS:
         _value(name, array.tolist(), found, depth)
     elif array.dtype.kind in "biuf":
-        _value(name, summarise_array(array), found, depth)
+        from edge_mlops_monitor.arrays import summarise  # NumPy, where there is an array already
+
+        _value(name, summarise(array), found, depth)
 
 
 def _is_summary(value: dict[Any, Any]) -> bool:
@@ -183,16 +187,16 @@ def _sum(values: Iterable[float]) -> float:
         return math.inf
 
 
-def summary(values: Sequence[Any]) -> dict[str, float | None]:
-    """The moments of a long sequence of numbers; empty where it holds anything else.
+def summary(values: Sequence[Any]) -> dict[str, Any]:
+    """What `arrays.summarise` finds in an array, of a long sequence of numbers; empty where it is none.
 
-    >>> summary([0.0, 2.0])
+    >>> summary([0, 2])
     {'mean': 1.0, 'sd': 1.0, 'min': 0.0, 'max': 2.0, 'zeros': 0.5, 'nonfinite': 0.0}
     """
     if not all(isinstance(value, (bool, int, float)) for value in values):
         return {}
     finite = [number for value in values if (number := _number(value)) is not None]
-    out: dict[str, float | None] = {"mean": None, "sd": None, "min": None, "max": None}
+    out: dict[str, Any] = {"mean": None, "sd": None, "min": None, "max": None}
     if finite:
         mean = _sum(finite) / len(finite)
         spread = _sum((number - mean) * (number - mean) for number in finite) / len(finite)
@@ -200,29 +204,8 @@ def summary(values: Sequence[Any]) -> dict[str, float | None]:
     count = len(values) or 1
     out["zeros"] = sum(1 for number in finite if number == 0.0) / count
     out["nonfinite"] = (len(values) - len(finite)) / count
+    if any(isinstance(value, float) for value in values):
+        from edge_mlops_monitor.arrays import embedding
+
+        out.update(embedding(list(map(_number, values))))
     return out
-
-
-def summarise_array(array: Any) -> dict[str, Any]:
-    """Shape, dtype and the moments of a numeric NumPy array, in time that does not grow with its size.
-
-    Arrays above 65 536 elements are summarised from as many evenly strided ones.
-
-    >>> import numpy
-    >>> summarise_array(numpy.ones((10, 10)))["mean"]
-    1.0
-    """
-    import numpy
-
-    # `flat` copies only what it is asked for, also where the array does not lie in one piece.
-    flat = array.flat[:: -(-array.size // SAMPLED_ELEMENTS)].astype(numpy.float64)
-    finite = flat[numpy.isfinite(flat)]
-    record: dict[str, Any] = {"shape": list(array.shape), "dtype": str(array.dtype)}
-    record.update({"mean": None, "sd": None, "min": None, "max": None})
-    if finite.size:
-        with numpy.errstate(all="ignore"):
-            moments = finite.mean(), finite.std(), finite.min(), finite.max()
-        record.update(zip(("mean", "sd", "min", "max"), map(float, moments), strict=True))
-    record["zeros"] = float((flat == 0).mean())
-    record["nonfinite"] = 1.0 - finite.size / flat.size
-    return record

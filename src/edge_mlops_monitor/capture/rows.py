@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
+from math import prod
 from typing import Any
+
+from edge_mlops_monitor.features import MAX_ELEMENTS
 
 
 def to_rows(table: Any) -> list[Any]:
@@ -28,7 +31,7 @@ def to_rows(table: Any) -> list[Any]:
     if isinstance(table, Mapping):
         return _from_columns(table)
     if hasattr(table, "tolist") and hasattr(table, "shape"):  # NumPy, pandas.Series; torch
-        return list(table) if len(table.shape) > 1 and len(table) and table[0].size > 64 else _listed(table)
+        return list(table) if prod(table.shape[1:]) > MAX_ELEMENTS else _listed(table)
     if isinstance(table, (str, bytes, bytearray, memoryview)) or not hasattr(table, "__len__"):
         raise ValueError(f"{type(table).__name__} is no table")  # an iterator would be used up by reading it
     return list(islice(table, len(table)))

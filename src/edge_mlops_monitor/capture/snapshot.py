@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from edge_mlops_monitor.features import MAX_DEPTH, MAX_ELEMENTS, summarise_array, summary
+from edge_mlops_monitor.features import MAX_DEPTH, MAX_ELEMENTS, summary
 
 MAX_ROW_BYTES = 256 << 10  # a larger snapshot goes the slow way, which shortens
 MAX_TEXT = 4096  # characters of a string that the slow way keeps
@@ -101,7 +101,9 @@ class Snapshot:
             return array.tolist()
         if kind not in "biuf":
             return {"shape": list(array.shape), "dtype": str(array.dtype)}
-        record = summarise_array(array)
+        from edge_mlops_monitor.arrays import summarise  # NumPy, where there is an array already
+
+        record = summarise(array)
         if array.nbytes <= self.raw_bytes:
             record["data"] = array.tobytes()
         return record
