@@ -347,7 +347,7 @@ def test_exported_lines_replay_to_the_features_of_the_call(monitor: EdgeMonitor,
     chunks = list(Dataset(lines, Selection()))
     assert [chunk.rows for chunk in chunks] == [3]
     for name in fresh[0]:
-        assert chunks[0].columns[name] == [row[name] for row in fresh]
+        assert list(chunks[0].columns[name]) == [row[name] for row in fresh]
 
 
 def test_numpy_comes_only_with_the_first_array(tmp_path: Path) -> None:
