@@ -1,7 +1,7 @@
 """Makes the pictures of commands in the guides, by running the guides: `.venv/bin/python docs/screens.py`.
 
-Each picture is what a command of a guide printed when all blocks before it had run. `docs/pictures.py` makes
-those of the demo.
+Each picture is what a command of a guide printed, or the picture that it drew, when all blocks before it had
+run. `docs/pictures.py` makes those of the demo.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ PICTURES = {  # name: the guide, and how the command begins
     "check": ("guides/first-device.md", "edge-mlops-monitor check"),
     "status": ("guides/first-device.md", "edge-mlops-monitor status"),
     "replay": ("guides/recorded-data.md", "edge-mlops-monitor replay"),
+}
+DRAWN = {  # name: the guide, how the command begins, and the file that it writes
+    "replay-plot": ("guides/recorded-data.md", "edge-mlops-monitor replay recorded.csv --plot", "replay.svg"),
 }
 BLOCK = re.compile(r"^```(python|console) run\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHOWN_FOLDER = "/home/pi/demo"  # in place of the temporary folder, and as long
@@ -55,24 +58,24 @@ def name_the_device(config: Path) -> None:
     config.write_text(text.replace('# device_id: "pi-7"', "device_id: press-7"), encoding="utf-8")
 
 
-def printed(guide: str, begins: str) -> tuple[str, str]:
-    """The first command of the guide that begins so, and what it printed."""
-    with tempfile.TemporaryDirectory(prefix="", dir="/tmp") as folder:
-        for command in commands(guide):
-            done = subprocess.run(
-                command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=100
-            )
-            if done.returncode != 0:
-                raise SystemExit(f"{guide}: {command[-1]}\n{done.stderr}")
-            if command[-1].startswith(begins):
-                return command[-1], done.stdout.replace(folder, SHOWN_FOLDER)
-            name_the_device(Path(folder, "edge-mlops-monitor.yaml"))
+def run(guide: str, begins: str, folder: str) -> tuple[str, str]:
+    """The first command of the guide that begins so, and what it printed, in this empty folder."""
+    for command in commands(guide):
+        done = subprocess.run(
+            command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=100
+        )
+        if done.returncode != 0:
+            raise SystemExit(f"{guide}: {command[-1]}\n{done.stderr}")
+        if command[-1].startswith(begins):
+            return command[-1], done.stdout.replace(folder, SHOWN_FOLDER)
+        name_the_device(Path(folder, "edge-mlops-monitor.yaml"))
     raise SystemExit(f"{guide} has no command that begins with {begins!r}")
 
 
 def draw(name: str, folder: Path) -> None:
-    """Write one picture as SVG."""
-    command, text = printed(*PICTURES[name])
+    """Write one picture of what is printed as SVG."""
+    with tempfile.TemporaryDirectory(prefix="", dir="/tmp") as apart:
+        command, text = run(*PICTURES[name], apart)
     console = Console(
         record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor"
     )
@@ -80,6 +83,14 @@ def draw(name: str, folder: Path) -> None:
     console.save_svg(
         str(folder / f"{name}.svg"), title=command.split(" --")[0], theme=MONOKAI, unique_id=name
     )
+
+
+def keep(name: str, folder: Path) -> None:
+    """Keep one picture that a command drew."""
+    guide, begins, file = DRAWN[name]
+    with tempfile.TemporaryDirectory(prefix="", dir="/tmp") as apart:
+        run(guide, begins, apart)
+        (folder / f"{name}.svg").write_bytes(Path(apart, file).read_bytes())
 
 
 def main() -> int:
@@ -90,6 +101,8 @@ def main() -> int:
     given.output.mkdir(parents=True, exist_ok=True)
     for name in PICTURES:
         draw(name, given.output)
+    for name in DRAWN:
+        keep(name, given.output)
     return 0
 
 

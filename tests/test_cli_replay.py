@@ -293,8 +293,9 @@ def test_known_changes_are_found_missed_and_set_beside_firing_blindly(capsys):
         "always": 100,
         "periodic": 1,
     }
-    assert main(["replay", "field.csv", *CHANGED, "--changes", "2500"]) == 0
+    assert main(["replay", "field.csv", *CHANGED, "--changes", "2500", "--plot", "out.html"]) == 0
     out = capsys.readouterr().out
+    assert alarm["message"] in Path("out.html").read_text()
     assert "row 2 500" in out
     assert "always fires" in out
     assert max(map(len, out.splitlines())) <= 80
@@ -358,6 +359,8 @@ def test_configurations_are_compared_in_one_pass_under_their_names(capsys):
         (["--changes", "colours@5"], "no feature 'colours' that could change; did you mean 'colour'?"),
         (["--changes", "5", "--changes-column", "label"], "there is one truth: give --changes or"),
         (["--changes-column", "labels"], "did you mean 'label'?"),
+        (["--plot", "out.pdf"], "out.pdf: is no picture that can be drawn; name it .html, .svg or .png"),
+        (["--plot", "nowhere/out.svg"], "there is no folder nowhere"),
         (["--compare", "kst"], "drift_detection.algorithm is 'kst'; use one of e_detector, ks_test"),
         (["--compare", "ks_test:treshold=1"], "did you mean 'threshold'?"),
         (["--compare", "ks_test:threshold=low"], "threshold"),

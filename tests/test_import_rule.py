@@ -44,6 +44,7 @@ THIRD_PARTY = {
     "rich": ["cli/", "demo/"],
     "obstore": ["telemetry/sinks/object_store.py"],
     "pyarrow": ["dataset.py"],
+    "resvg_py": ["timeline.py"],
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.layout import Chunk, Column
-from edge_mlops_monitor.scoring import Change, Labels, Score, baselines, score
+from edge_mlops_monitor.scoring import Change, Found, Labels, Score, baselines, score
 
 
 class Recording:
@@ -65,8 +65,8 @@ class Recording:
     def verdict(self, alarms: Sequence[dict[str, Any]], every: int) -> dict[str, Any] | None:
         """What the alarms are worth, beside baselines that fire every so many rows; None without a truth.
 
-        `changes` (each with `index`, `until`, `feature`, `alarm_index`, `delay` in rows and
-        `delay_seconds`), `missed`, `median_delay`, `false_alarms`, `repeated`, `elsewhere`,
+        `changes` (each with `index`, `ts`, `until`, `until_ts`, `feature`, `alarm_index`, `delay` in rows
+        and `delay_seconds`), `missed`, `median_delay`, `false_alarms`, `repeated`, `elsewhere`,
         `stable_rows`, `stable_seconds`, and the same of `baselines`.
         """
         changes = self._changes if self._labels is None else self._labels.changes()
@@ -95,17 +95,23 @@ class Recording:
                 hint = f"; did you mean '{near[0]}'?" if near else f"; it has: {', '.join(self._has_value)}"
                 raise DataError(f"{self.path}: has no feature '{change.feature}' that could change{hint}")
 
-    def _told(self, change: Any, times: dict[int, float]) -> dict[str, Any]:
-        begun = self._moments.get(change.start, math.nan)
-        later = math.nan if change.alarm is None else times[change.alarm] - begun
+    def _told(self, change: Found, times: dict[int, float]) -> dict[str, Any]:
+        begun, alarm = self._moment(change.start), change.alarm
         return {
             "index": change.start,
+            "ts": begun,
             "until": change.end,
+            "until_ts": self._moment(change.end),
             "feature": change.feature,
-            "alarm_index": change.alarm,
+            "alarm_index": alarm,
             "delay": change.delay,
-            "delay_seconds": later if math.isfinite(later) else None,
+            "delay_seconds": None if alarm is None or begun is None else times[alarm] - begun,
         }
+
+    def _moment(self, row: int) -> float | None:
+        """The time at which a change begins or ends; None without times."""
+        moment = self._moments.get(row, self.last_ts)
+        return None if moment is None or math.isnan(moment) else moment
 
     def _summary(self, scored: Score) -> dict[str, Any]:
         return {

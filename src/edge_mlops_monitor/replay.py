@@ -144,8 +144,9 @@ class _Run:
         """Take in rows of a stream; `rows` are the rows of the file that all its rows so far are."""
         for finding in self.watcher.update(stream, columns, ts):
             _note(self.found, finding, rows)
-        if self.found.trace is not None:
-            self.found.trace.take(rows[-1], float(ts[-1]), self.watcher.check())
+        trace, source = self.found.trace, stream[2]
+        if trace is not None and trace.due(source, rows[-1]):
+            trace.take(source, rows[-1], float(ts[-1]), self.watcher.check())
 
     def finish(self, recording: Recording) -> Replay:
         """What was found, once all rows were taken in."""

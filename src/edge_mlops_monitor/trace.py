@@ -8,8 +8,8 @@ import msgspec
 
 from edge_mlops_monitor.records import DriftResult
 
-TRACE_ROWS = 250  # rows between two points while the trace is short
-MOST_POINTS = 1200
+TRACE_ROWS = 100  # rows between two points while the trace is short
+MOST_POINTS = 1000
 LEAST = 1e-9  # of a level, which may be shown on a logarithmic scale
 Key = tuple["str | None", str]  # source and feature
 Point = tuple[int, float, float]
@@ -18,33 +18,32 @@ Point = tuple[int, float, float]
 class Trace(msgspec.Struct):
     """`points` by source and feature: row, time and level, where at level 1 an alarm is due.
 
-    A point is the highest of `every` times TRACE_ROWS rows.
+    Points are `every` times TRACE_ROWS rows apart.
     """
 
     points: dict[Key, list[Point]] = {}
     every: int = 1
+    newest: dict[str | None, int] = {}
 
-    def take(self, row: int, ts: float, results: Iterable[DriftResult]) -> None:
-        """Note the present answers of all features at a row."""
+    def due(self, source: str | None, row: int) -> bool:
+        """Whether a point of a source is due at this row."""
+        return row - self.newest.get(source, -row) >= self.every * TRACE_ROWS - TRACE_ROWS // 2
+
+    def take(self, source: str | None, row: int, ts: float, results: Iterable[DriftResult]) -> None:
+        """Note the present answers about the features of a source."""
+        self.newest[source] = row
         for result in results:
-            points = self.points.setdefault((result.source, result.feature), [])
-            self._put(points, (row, ts, level(result)))
-            if len(points) > MOST_POINTS:
-                self._thin()
-
-    def _put(self, points: list[Point], point: Point) -> None:
-        stretch = self.every * TRACE_ROWS
-        if points and points[-1][0] // stretch == point[0] // stretch:
-            points[-1] = max(points[-1], point, key=lambda one: one[2])
-        else:
-            points.append(point)
+            if result.source == source:
+                self.points.setdefault((source, result.feature), []).append((row, ts, level(result)))
+        if max(map(len, self.points.values()), default=0) > MOST_POINTS:
+            self._thin()
 
     def _thin(self) -> None:
+        """Halve the points, of two neighbours the higher."""
         self.every *= 2
-        for points in self.points.values():
-            before, points[:] = list(points), []
-            for point in before:
-                self._put(points, point)
+        for key, points in self.points.items():
+            pairs = [points[place : place + 2] for place in range(0, len(points), 2)]
+            self.points[key] = [max(pair, key=lambda point: point[2]) for pair in pairs]
 
 
 def level(result: DriftResult) -> float:

@@ -24,6 +24,7 @@ SINK_SECONDS = 30.0  # a sink that has not answered by then is not reachable in 
 EXTRAS = {
     "s3": ("obstore", "uploads to S3"),
     "parquet": ("pyarrow", "reads Parquet in `reference build` and `replay`"),
+    "plot": ("resvg_py", "draws PNG in `replay --plot`"),
 }
 FIXED_BRANCHES = ((3, 44, 6), (3, 50, 7))  # backports of the repair of the WAL-reset bug
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "ceph", "glusterfs"}

@@ -45,6 +45,12 @@ if TYPE_CHECKING:
 @changes_option
 @changes_column_option
 @compare_option
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw evidence, alarms and known changes over time: .html, .svg or .png.",
+)
 @config_option
 @json_option
 @exit_code_option
@@ -59,6 +65,7 @@ def replay(
     compared: tuple[str, ...],
     changes: list[Change] | None,
     changes_column: str | None,
+    plot: Path | None,
     **columns: Any,
 ) -> int:
     """Show what the device would have reported on recorded DATA.
@@ -66,22 +73,35 @@ def replay(
     The decisions of the device are run over the file; nothing is stored.
     """
     from edge_mlops_monitor import replay as replaying
+    from edge_mlops_monitor import timeline
 
     config = load(config_path)
     _only_one(
         "one budget", average_run_length=average_run_length, false_alarms_per_month=false_alarms_per_month
     )
     _only_one("one truth", changes=changes, changes_column=changes_column)
+    if plot is not None:
+        timeline.check(plot)
     reference = reference_path or config.drift_detection.reference_data_path or None
     settings = configurations(config, _budget_given(average_run_length, false_alarms_per_month), compared)
     chosen = selection({**columns, "changes": changes_column})
     with shares(f"replaying {data.name}") as progress:
-        found = replaying.compare(data, settings, reference, chosen, changes=changes, progress=progress)
+        found = replaying.compare(
+            data, settings, reference, chosen, changes=changes, trace=plot is not None, progress=progress
+        )
+    if plot is not None:
+        _draw(plot, data, found)
     if as_json:
         print_json(_plain(found))
     else:
         click.echo(_told(found))
     return DRIFT if exit_code and found[SET].alarms else 0
+
+
+def _draw(plot: Path, data: Path, found: dict[str, Replay]) -> None:
+    from edge_mlops_monitor.timeline import draw
+
+    draw(plot, found[SET], f"{data.name}, budget: {_budget(found[SET].budget)}", _told(found))
 
 
 def _only_one(what: str, **given: Any) -> None:
