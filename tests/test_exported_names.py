@@ -14,6 +14,13 @@ import edge_mlops_monitor
 PROMISED = {
     "edge_mlops_monitor": ["EdgeMonitor", "__version__", "load_config", "save_default_config"],
     "edge_mlops_monitor.drift": ["METHODS", "compare", "detector"],
+    "edge_mlops_monitor.performance": [
+        "calibration",
+        "estimate",
+        "estimate_error",
+        "realised_classification",
+        "realised_regression",
+    ],
     "edge_mlops_monitor.system": ["COLLECTORS", "SystemSampler"],
     "edge_mlops_monitor.telemetry.sinks": ["SINKS"],
 }

@@ -32,6 +32,7 @@ THIRD_PARTY = {
     "psutil": ["system/portable.py", "leases.py"],
     "numpy": [
         "drift/",
+        "performance/",
         "quality/",
         "arrays.py",
         "layout.py",
