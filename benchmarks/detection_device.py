@@ -53,11 +53,10 @@ def healthy(name: str, run_length: float, budgets: int, seed: int) -> dict[str, 
     silent = learned = 0
     for _ in range(budgets):
         device, live = _started(case, rng, run_length)
-        decides = "learning" not in device.states and set(device.states) != {"not_enough_reference"}
-        silent += not decides
         learned += device.rows
         for begin in range(0, len(live), 1000):
             alarms += [one.type for one in device.feed(columns(live[begin : begin + 1000]))]
+        silent += set(device.states) <= {"learning", "not_enough_reference"}
     kinds = {kind: alarms.count(kind) for kind in sorted(set(alarms))}
     return {
         "run_length": run_length,
@@ -74,9 +73,7 @@ def _started(case: Any, rng: np.random.Generator, run_length: float) -> tuple[De
     """A device that has its reference, and the rows to come; it learned it itself where it was given none."""
     if not case.learned:
         data = case.draw(rng, case.reference_rows + int(run_length))
-        device = Device(run_length, columns(data[: case.reference_rows]))
-        device.feed(columns(data[case.reference_rows :][:0]))
-        return device, data[case.reference_rows :]
+        return Device(run_length, columns(data[: case.reference_rows])), data[case.reference_rows :]
     device = Device(run_length, learned=case.learned)
     data = case.draw(rng, LEARNING_DAYS * DAY + int(run_length))
     while device.rows < LEARNING_DAYS * DAY and (not device.rows or "learning" in device.states):

@@ -1,6 +1,6 @@
 """The methods that the device is compared with, and the threshold that brings each to one rate of alarms.
 
-Each watches one feature: `first(codes)` is the index of the first alarm, or None, `alarms(codes)` their number.
+Each watches one feature: `first` gives the index of the first alarm, or None, `alarms` their number.
 """
 
 from __future__ import annotations
@@ -179,7 +179,9 @@ def zero_of(
         return high, below
     best = (low, above) if abs(above) < abs(below) else (high, below)
     for step in range(steps):
-        share = above / (above - below) if step % 3 < 2 else 0.5  # now and then a bisection, for bent functions
+        share = (
+            above / (above - below) if step % 3 < 2 else 0.5
+        )  # now and then a bisection, for bent functions
         middle = low + min(max(share, 0.05), 0.95) * (high - low)
         found = excess(middle)
         best = min(best, (middle, found), key=lambda pair: abs(pair[1]))

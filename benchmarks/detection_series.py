@@ -1,7 +1,8 @@
 """Published series with labelled changes, beside the project at ../shared/data: NAB and TCPD.
 
 NAB's rule (Lavin and Ahmad, Evaluating real-time anomaly detection algorithms, 2015): a detection counts by
-where it is in a labelled window, early ones more; outside it costs, more the farther it is from the window before.
+where it is in a labelled window, early ones more; outside it costs, the more the farther from the window
+before.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def sigma(y: float) -> float:
     return -1.0 if y > 3 else 2 / (1 + math.exp(5 * y)) - 1
 
 
-def nab_score(rows: int, windows: Sequence[Sequence[int]], detections: Sequence[int], weights: Weights) -> float:
+def nab_score(
+    rows: int, windows: Sequence[Sequence[int]], detections: Sequence[int], weights: Weights
+) -> float:
     """The score of one file; `windows` are inclusive, detections in the probationary part are dropped.
 
     >>> nab_score(1000, [(500, 599)], [500], Weights())
@@ -89,7 +92,9 @@ def nab_files(data: Path = DATA) -> list[NabFile]:
     for entry in json.loads((data / "nab" / "index.json").read_text()):
         with open(data / "nab" / "data" / entry["file"], newline="") as lines:
             rows = list(csv.DictReader(lines))
-        ts = [datetime.fromisoformat(row["timestamp"]).replace(tzinfo=timezone.utc).timestamp() for row in rows]
+        ts = [
+            datetime.fromisoformat(row["timestamp"]).replace(tzinfo=timezone.utc).timestamp() for row in rows
+        ]
         found.append(NabFile(entry["file"], ts, [float(row["value"]) for row in rows], entry["windows"]))
     return found
 
@@ -120,7 +125,9 @@ def published_rows(detector: str, data: Path = DATA) -> Mapping[str, Any]:
     return found
 
 
-def our_alarms(values: Sequence[float], ts: Sequence[float], learned: int, run_length: float) -> list[dict[str, Any]]:
+def our_alarms(
+    values: Sequence[float], ts: Sequence[float], learned: int, run_length: float
+) -> list[dict[str, Any]]:
     """The alarms of a device that learns from the first rows of a series, and whether it decided at all."""
     from edge_mlops_monitor.drift.settings import Settings
     from edge_mlops_monitor.drift.watcher import Watcher

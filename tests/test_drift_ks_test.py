@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 from edge_mlops_monitor import drift
-from edge_mlops_monitor.drift.comparisons.ks_test import KSTest, asymptotic_p, exact_p
+from edge_mlops_monitor.drift.comparisons.ks_test import (
+    KSTest,
+    _by_counting,
+    _by_steps,
+    asymptotic_p,
+    exact_p,
+)
 from edge_mlops_monitor.errors import DataError, UnknownNameError
 
 VECTORS = Path(__file__).resolve().parents[2] / "shared" / "data" / "scipy" / "ks_2samp_vectors.json"
@@ -163,3 +169,17 @@ def test_mistakes_are_one_sentence() -> None:
         drift.detector("ks_test")
     with pytest.raises(DataError, match="needs reference"):
         drift.detector("e_detector")
+
+
+def test_paths_counted_by_rows_and_by_steps_give_the_same_p() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(300):
+        m, n = (int(size) for size in rng.integers(1, 90, size=2))
+        common = math.gcd(m, n)
+        height = int(rng.integers(1, m * n // common + 1)) * common
+        by_steps = _by_steps(height, m, n, True)
+        assert _by_counting(height, m, n, True) == pytest.approx(by_steps, rel=1e-12)
+        assert _by_counting(height, m, n, False) == pytest.approx(
+            _by_steps(height, m, n, False), rel=1e-9, abs=1e-40
+        )
+    assert exact_p(0.5, 5000, 5000) == pytest.approx(0.0)  # more paths than a float can count

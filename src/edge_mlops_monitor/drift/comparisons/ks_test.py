@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 ALTERNATIVES = ("two-sided", "greater", "less")
 MODES = ("auto", "exact", "asymp")
 MOST_EXACT = 10_000  # rows of the larger sample up to which "auto" is exact
+MOST_PATHS = 690.0  # log of the number of paths that are counted
 FAR = 9.0  # beyond so many units of sqrt(mn(m + n)) a path has probability below 1e-70
 
 
@@ -137,6 +138,36 @@ def exact_p(statistic: float, m: int, n: int, two_sided: bool = True) -> float:
     height = round(statistic * (m * n // common)) * common  # D as a difference of i n and j m
     if height <= 0:
         return 1.0
+    if math.lgamma(m + n + 1) - math.lgamma(m + 1) - math.lgamma(n + 1) < MOST_PATHS:
+        return _by_counting(height, m, n, two_sided)
+    return _by_steps(height, m, n, two_sided)
+
+
+def _by_counting(height: int, m: int, n: int, two_sided: bool) -> float:
+    """The share of all paths that reach the height: `touched` of the `paths` to each column, row by row.
+
+    The rows are the smaller sample, so that windows of a few hundred cost as many cumulative sums.
+    """
+    rows, columns = min(m, n), max(m, n)
+    left, right = (True, two_sided) if m <= n else (two_sided, True)  # on which side D counts
+    paths = np.ones(columns + 1)
+    touched = np.zeros(columns + 1)
+    for row in range(rows + 1):
+        # inside, the columns lie strictly within height of the diagonal
+        low = max((row * columns - height) // rows + 1, 0) if left else 0
+        high = min(-(-(row * columns + height) // rows) - 1, columns) if right else columns
+        if low > high:
+            return 1.0
+        if row:
+            paths.cumsum(out=paths)
+            touched[low : high + 1].cumsum(out=touched[low : high + 1])
+            touched[low : high + 1] += paths[low - 1] if low else 0.0
+        touched[high + 1 :] = paths[high + 1 :]
+    return float(min(1.0, touched[columns] / paths[columns]))
+
+
+def _by_steps(height: int, m: int, n: int, two_sided: bool) -> float:
+    """The same as probabilities, step by step, where there are more paths than a float can count."""
     far = int(FAR * math.sqrt(m * n * (m + n))) + height
     low_limit = height if two_sided else far
     touched = np.ones(m + 2)  # at i + 1: the probability that a path at (i, step - i) has reached D

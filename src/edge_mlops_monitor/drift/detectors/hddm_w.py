@@ -51,35 +51,52 @@ class HDDMW(ErrorDetector):
 
     def _scan(self, values: Sequence[float], start: int) -> int:
         new, old, squared, kept = self._weights()
-        mean, weight = self._all
+        (mean, weight), level, root = self._all, self._level, math.sqrt
+        least, before, before_weight, since, since_weight = self._low
         fires = math.log(1 / self.drift_confidence) / 2
         warns = math.log(1 / self.warning_confidence) / 2
-        sides = [(1.0, self._low), (-1.0, self._high)] if self.two_sided_test else [(1.0, self._low)]
-        level = self._level
         for at in range(start, len(values)):
             x = values[at]
-            first = weight == 0.0
-            mean = x if first else new * x + old * mean
-            weight = 1.0 if first else squared + kept * weight
-            bound = math.sqrt(weight * fires)
+            if weight:
+                mean = new * x + old * mean
+                weight = squared + kept * weight
+            else:
+                mean, weight = x, 1.0
+            bound = root(weight * fires)
             evidence = 0.0
-            for sign, cut in sides:
-                least, before, before_weight, since, since_weight = cut
-                if sign * mean + bound < least:
-                    cut[:] = sign * mean + bound, sign * mean, weight, 0.0, 0.0
-                    continue
-                first = since_weight == 0.0
-                cut[3] = since = sign * x if first else new * sign * x + old * since
-                cut[4] = since_weight = 1.0 if first else squared + kept * since_weight
+            if mean + bound < least:
+                least, before, before_weight, since_weight = mean + bound, mean, weight, 0.0
+            else:
+                if since_weight:
+                    since = new * x + old * since
+                    since_weight = squared + kept * since_weight
+                else:
+                    since, since_weight = x, 1.0
                 if since > before:
-                    found = (since - before) ** 2 / (since_weight + before_weight)
-                    if found > evidence:
-                        evidence = found
-            level = FINE if evidence <= warns else WARNED if evidence <= fires else FIRED
-            if level == FIRED:
-                break
+                    evidence = (since - before) ** 2 / (since_weight + before_weight)
+            if self.two_sided_test:
+                evidence = max(evidence, self._fallen(x, mean, weight, bound))
+            level = FINE
+            if evidence > warns or evidence > fires:
+                level = WARNED
+                if evidence > fires:
+                    level = FIRED
+                    break
         self._all, self._level = [mean, weight], level
+        self._low = [least, before, before_weight, since, since_weight]
         return at + 1 - start
+
+    def _fallen(self, x: float, mean: float, weight: float, bound: float) -> float:
+        """The evidence of one value that the mean has fallen: the same as of a rise, of the negatives."""
+        new, old, squared, kept = self._weights()
+        least, before, before_weight, since, since_weight = self._high
+        if bound - mean < least:
+            self._high = [bound - mean, -mean, weight, 0.0, 0.0]
+            return 0.0
+        since = old * since - new * x if since_weight else -x
+        since_weight = squared + kept * since_weight if since_weight else 1.0
+        self._high[3:] = since, since_weight
+        return (since - before) ** 2 / (since_weight + before_weight) if since > before else 0.0
 
     def _weights(self) -> tuple[float, float, float, float]:
         new, old = self.lambda_val, 1 - self.lambda_val

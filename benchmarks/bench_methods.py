@@ -1,0 +1,190 @@
+"""What methods cost: a decision of 20 features, a value of a stream, state, beside scipy and river.
+
+    python benchmarks/bench_methods.py [--quick]
+
+scipy and river are measured in the same run where they can be imported; else the figure published with the
+project's comparison of peers (docs/comparison.md) stands beside ours, and says so.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from workload import arguments, figure, report
+
+from edge_mlops_monitor import drift
+from edge_mlops_monitor.drift.reference import build
+from edge_mlops_monitor.drift.settings import Settings
+from edge_mlops_monitor.drift.watcher import Watcher
+
+FEATURES, REFERENCE, ROWS = 20, 1000, 100
+STREAM = ("model", "1", None)
+NUMBERS = ("adwin", "kswin", "page_hinkley", "cusum", "ewma")
+ERRORS = ("ddm", "eddm", "hddm_a", "hddm_w")
+PUBLISHED = {"scipy": 19.0, "evidently": 2200.0, "river": 0.395}  # ms, ms, us a value
+ROUNDS = 5
+STATE_GOAL = 8192.0
+
+
+def fastest(job: Callable[[], Any], rounds: int = ROUNDS) -> float:
+    """The shortest of some rounds of processor time, in seconds: noise only adds."""
+    times = []
+    for _ in range(rounds):
+        begin = time.process_time()
+        job()
+        times.append(time.process_time() - begin)
+    return min(times)
+
+
+def decisions(quick: bool) -> list[dict[str, Any]]:
+    """A decision about 20 features from 100 rows, with and without p-values."""
+    rng = np.random.default_rng(0)
+    before, now = rng.normal(size=(REFERENCE, FEATURES)), rng.normal(size=(ROWS, FEATURES))
+    columns = {f"inputs.x{i}": now[:, i] for i in range(FEATURES)}
+    watcher = Watcher(Settings(), build({f"inputs.x{i}": before[:, i] for i in range(FEATURES)}))
+    moments = iter(range(0, 1 << 40, ROWS))
+
+    def decide() -> None:
+        first = next(moments)
+        watcher.update(STREAM, columns, [1e9 + first + row for row in range(ROWS)])
+
+    decide()
+    ours = fastest(decide, 20 if quick else 100) * 1e3
+    with_p = (
+        fastest(lambda: [drift.compare("ks_test", before[:, i], now[:, i]) for i in range(FEATURES)], 5) * 1e3
+    )
+    theirs, where = scipys(before, now)
+    return [
+        figure(
+            "a decision about 20 features from 100 rows, as the device makes it (no p-values)",
+            ours,
+            "ms",
+            goal=1.0,
+            beside=theirs,
+            beside_is=f"scipy ks_2samp with p-values, {where}",
+        ),
+        figure(
+            "the same beside Evidently",
+            ours,
+            "ms",
+            beside=PUBLISHED["evidently"],
+            beside_is="Evidently 0.7.23, published",
+        ),
+        figure(
+            "ks_test with exact p-values, 20 features, 1000 rows against 100",
+            with_p,
+            "ms",
+            beside=theirs,
+            beside_is=f"scipy ks_2samp, {where}",
+        ),
+    ]
+
+
+def scipys(before: Any, now: Any) -> tuple[float, str]:
+    """Milliseconds of scipy's test of all columns."""
+    if importlib.util.find_spec("scipy") is None:
+        return PUBLISHED["scipy"], "published"
+    from scipy.stats import ks_2samp
+
+    job = lambda: [ks_2samp(before[:, i], now[:, i]) for i in range(FEATURES)]  # noqa: E731
+    return fastest(job) * 1e3, "same run"
+
+
+def streams(quick: bool) -> list[dict[str, Any]]:
+    """Microseconds a value of each detector's `update_many`."""
+    values = 20_000 if quick else 100_000
+    rng = np.random.default_rng(1)
+    numbers, errors = rng.normal(size=values), (rng.random(values) < 0.2).astype(float)
+    adwin, where = rivers_adwin(numbers)
+    found = []
+    for name in (*NUMBERS, *ERRORS, "e_detector"):
+        given = {"reference": rng.normal(size=REFERENCE)} if name == "e_detector" else {}
+        stream = errors if name in ERRORS else numbers
+        seconds = fastest(lambda: drift.detector(name, **given).update_many(stream))  # noqa: B023
+        found.append(
+            figure(
+                f"{name}, update_many, a value",
+                seconds / values * 1e6,
+                "us",
+                beside=adwin,
+                beside_is=f"river's ADWIN, {where}",
+                ratio_goal=3.0,
+            )
+        )
+    return found
+
+
+def rivers_adwin(numbers: Any) -> tuple[float, str]:
+    """Microseconds a value of river's ADWIN, which is compiled."""
+    if importlib.util.find_spec("river") is None:
+        return PUBLISHED["river"], "published"
+    from river.drift import ADWIN
+
+    listed = numbers.tolist()
+
+    def job() -> None:
+        detector = ADWIN()
+        for value in listed:
+            detector.update(value)
+
+    return fastest(job) / len(listed) * 1e6, "same run"
+
+
+def state() -> list[dict[str, Any]]:
+    """Bytes of state for each feature: as kept in the database, and the arrays in memory."""
+    rng = np.random.default_rng(2)
+    sizes = []
+    for features in (20, 40):
+        watcher = Watcher(
+            Settings(), build({f"inputs.x{i}": rng.normal(size=REFERENCE) for i in range(features)})
+        )
+        watcher.update(
+            STREAM, {f"inputs.x{i}": rng.normal(size=5000) for i in range(features)}, list(range(5000))
+        )
+        sizes.append(len(watcher.state()))
+    return [
+        figure(
+            "state of a feature, as it is checkpointed",
+            (sizes[1] - sizes[0]) / 20,
+            "bytes",
+            goal=STATE_GOAL,
+            note=f"{sizes[0]} bytes with 20 features",
+        )
+    ]
+
+
+def cost(quick: bool) -> list[dict[str, Any]]:
+    """Processor time of drift decisions for each prediction of 22 features."""
+    found = []
+    rows = 5000 if quick else 20_000
+    for call in (100, 500, 2000):
+        rng = np.random.default_rng(0)
+        names = [f"inputs.x{i}" for i in range(22)]
+        watcher = Watcher(Settings(), build(dict(zip(names, rng.normal(size=(22, 1000)), strict=True))))
+        data = rng.normal(size=(rows, 22)).T.tolist()
+        calls = [
+            (
+                {n: column[i : i + call] for n, column in zip(names, data, strict=True)},
+                [j * 1e-4 for j in range(i, min(i + call, rows))],
+            )
+            for i in range(0, rows, call)
+        ]
+        watcher.update(STREAM, *calls[0])
+        begin = time.process_time()
+        for part in calls[1:]:
+            watcher.update(STREAM, *part)
+        each = (time.process_time() - begin) / (rows - call) * 1e6
+        found.append(figure(f"CPU a prediction of 22 features, {call} at a time", each, "us"))
+    return found
+
+
+def measure(quick: bool) -> None:
+    report("methods", [*decisions(quick), *streams(quick), *state(), *cost(quick)])
+
+
+if __name__ == "__main__":
+    measure(arguments().quick)
