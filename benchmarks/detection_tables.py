@@ -93,8 +93,8 @@ def thresholds(found: dict[str, Any]) -> list[str]:
     ]
     return [
         "**Thresholds** that bring every method to one alarm in 5000 healthy predictions (ADWIN, KSWIN: "
-        "minus the log of `delta`, `alpha`; e_detector: the log of its nominal run length; oracle: log-likelihood "
-        "ratio)",
+        "minus the log of `delta`, `alpha`; e_detector: the log of its nominal run length; oracle: the log-"
+        "likelihood ratio)",
         table(["data", "method", "threshold", "alarms by alarms wanted"], rows),
     ]
 

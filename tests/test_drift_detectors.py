@@ -198,7 +198,7 @@ def test_missing_values_are_skipped_and_keep_their_place(name: str) -> None:
 
 @every
 def test_bad_input_is_one_sentence_and_odd_streams_are_quiet(name: str) -> None:
-    for bad in (["a"], np.ones((2, 2)), [0.0, "1"]):
+    for bad in (["a"], np.ones((2, 2)), [0.0, "1"], 1.0, {"a": 1.0}):
         with pytest.raises(DataError, match=name):
             drift.detector(name).update_many(bad)
     with pytest.raises(DataError, match=name):
@@ -209,6 +209,28 @@ def test_bad_input_is_one_sentence_and_odd_streams_are_quiet(name: str) -> None:
         assert not detector.drift_detected
     with pytest.raises(UnknownNameError, match="it takes"):
         drift.detector(name, nonsense=1)
+
+
+@every
+def test_masked_values_are_missing(name: str) -> None:
+    values = np.asarray(stream_for(name), dtype=float)
+    masked = np.ma.array(values, mask=np.arange(len(values)) % 5 == 0)
+    listed = [None if index % 5 == 0 else value for index, value in enumerate(values.tolist())]
+    many, one, wanted = drift.detector(name), drift.detector(name), drift.detector(name)
+    assert many.update_many(masked) == wanted.update_many(listed)
+    assert one_by_one(one, list(masked)) == one_by_one(drift.detector(name), listed)
+
+
+@pytest.mark.parametrize("bad", [5, "abc", {"a": 1.0}, np.ones((60, 2)), [[1.0]] * 60, [], [None] * 60])
+def test_the_e_detector_says_in_one_sentence_what_it_cannot_use(bad: Any) -> None:
+    with pytest.raises(DataError, match="e_detector"):
+        drift.detector("e_detector", reference=bad)
+    detector = drift.detector("e_detector", reference=(i * i % 101 for i in range(400)))
+    if isinstance(bad, list) and bad[:1] in ([], [None]):
+        assert detector.update_many(bad[:20]) == []
+    else:
+        with pytest.raises(DataError, match="e_detector"):
+            detector.update_many(bad)
 
 
 @pytest.mark.parametrize("name", [name for name in DETECTORS if name not in OF_ERRORS])

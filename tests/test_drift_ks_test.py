@@ -140,20 +140,6 @@ def test_the_public_call_gives_effect_and_decision() -> None:
     assert drift.compare("ks_test", before, after).is_drift is None
 
 
-def test_empty_samples_are_no_drift_but_no_answer() -> None:
-    for before, after in (([], [1.0]), ([1.0], []), ([None], [math.nan])):
-        result = drift.compare("ks_test", before, after, threshold=0.05)
-        assert result.statistic is None
-        assert result.is_drift is None
-        assert "empty" in result.data["lacks"]
-
-
-def test_constants_and_huge_numbers_are_compared_without_a_warning() -> None:
-    assert drift.compare("ks_test", [1.0] * 50, [1.0] * 50, threshold=0.05).is_drift is False
-    assert drift.compare("ks_test", [1e308] * 50, [-1e308] * 50, threshold=0.05).is_drift is True
-    assert drift.compare("ks_test", [2**53 + 1] * 9, [math.inf, 2**60]).sample_size == 1
-
-
 def test_mistakes_are_one_sentence() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'ks_test'"):
         drift.compare("ks_tset", [1.0], [2.0])
@@ -161,7 +147,7 @@ def test_mistakes_are_one_sentence() -> None:
         drift.compare("ks_test", [1.0], [2.0], mod="exact")
     with pytest.raises(DataError, match="use one of two-sided"):
         drift.compare("ks_test", [1.0], [2.0], alternative="sideways")
-    with pytest.raises(DataError, match="convert categories"):
+    with pytest.raises(DataError, match="compares numbers, not text"):
         drift.compare("ks_test", ["a"], ["b"])
     with pytest.raises(UnknownNameError, match="watches a stream"):
         drift.compare("e_detector", [1.0], [2.0])

@@ -74,7 +74,7 @@ def test_autocorrelation_is_measured_and_a_short_reference_says_so() -> None:
 def test_a_reference_of_one_row_or_of_nothing_says_what_it_lacks() -> None:
     assert "at least 50 are needed" in build_feature("inputs.a", [1.0]).lacks
     assert "every value" in build_feature("inputs.a", [None, math.nan]).lacks
-    assert "every value" in build_feature("inputs.a", []).lacks
+    assert "the reference is empty" in build_feature("inputs.a", []).lacks
     assert "every value" in build_feature("inputs.a", [math.inf] * 100).lacks
     assert build_feature("inputs.a", [3.0] * 100).lacks == ""  # a constant is a reference
     assert build_feature("inputs.a", ["x"]).lacks != ""

@@ -113,6 +113,8 @@ def label(value: Any) -> str | None:
         return None
     if not math.isfinite(number):
         return None
+    if abs(number) >= 1e15 and isinstance(value, (int, np.integer)):
+        return str(value)  # a float would take many of them for one
     return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(number)
 
 
@@ -128,7 +130,9 @@ def numbers(column: Sequence[Any] | NDArray[Any]) -> Floats:
 def as_floats(column: Sequence[Any] | NDArray[Any]) -> Floats:
     """A column as floats, infinities included; NaN for whatever is no number."""
     if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype.kind in "fiub":
-        return column.astype(np.float64)
+        floats = column.astype(np.float64)
+        filled = getattr(floats, "filled", None)  # of a masked array
+        return floats if filled is None else np.asarray(filled(math.nan))
     found = column if isinstance(column, list) else list(column)
     try:
         return np.array(array("d", found))
@@ -170,8 +174,8 @@ def numeric_bins(values: Floats, bins: int = 10) -> NumericBins:
     for value, times in Counter(float(edge) for edge in at).items():
         edges.add(value)
         if times > 1:  # a value with so much of the data gets a bin of its own
-            edges.add(float(np.nextafter(value, -math.inf)))
-    ends = sorted(edge for edge in edges if edge < ordered[-1])
+            edges.add(math.nextafter(value, -math.inf))
+    ends = sorted(edge for edge in edges if -math.inf < edge < ordered[-1])
     return NumericBins(edges=ends, cells=list(range(len(ends) + 1)), names=_range_names(ends))
 
 
@@ -180,8 +184,8 @@ def _bins_of_values(distinct: list[float]) -> NumericBins:
     cells: list[int] = []
     other = len(distinct)
     for code, value in enumerate(distinct):
-        below = float(np.nextafter(value, -math.inf))
-        if not edges or edges[-1] < below:
+        below = math.nextafter(value, -math.inf)
+        if below > (edges[-1] if edges else -math.inf):
             edges.append(below)
             cells.append(other)
         edges.append(value)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from edge_mlops_monitor.drift import samples
 from edge_mlops_monitor.drift.binning import numeric_bins
-from edge_mlops_monitor.drift.samples import Floats
+from edge_mlops_monitor.drift.samples import Column, Floats
 from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.records import DriftResult
 
 BINNINGS = ("quantiles", "equal_width")
 EDGES_FROM = ("reference", "both")
 RULES = ("doane", "sturges")
+LEAST_ROWS = 2  # of each sample, for a decision
 
 
 class Measure(NamedTuple):
@@ -37,14 +39,10 @@ class NumberComparison:
     def compare(self, reference: Any, current: Any, threshold: float | None = None) -> DriftResult:
         """Statistic, p-value and decision; None, NaN and infinities are left out, text is refused.
 
-        Where there is no answer, statistic and `is_drift` are None and `data["lacks"]` says why.
+        Where there is no answer, statistic and `is_drift` are None and `data["lacks"]` says why; of a
+        sample of one row there is a statistic and no decision.
         """
-        before = samples.number_sample(self.name, reference)
-        after = samples.number_sample(self.name, current)
-        if not len(before) or not len(after):
-            return result_of(self.name, empty(len(before)), threshold, len(after))
-        found = result_of(self.name, self.measure(before, after), threshold, len(after))
-        return _with_effect(found, samples.moved_mean(before, after), effect_unit="reference sd")
+        return _compare_numbers(self.name, *_columns(self.name, reference, current), threshold, self.measure)
 
     def measure(self, before: Floats, after: Floats) -> Measure:
         """The method itself, on samples that are not empty."""
@@ -86,32 +84,29 @@ class BinnedComparison:
     def compare(self, reference: Any, current: Any, threshold: float | None = None) -> DriftResult:
         """Statistic, p-value and decision; None, NaN and infinities are left out.
 
-        Where there is no answer, statistic and `is_drift` are None and `data["lacks"]` says why.
+        Where there is no answer, statistic and `is_drift` are None and `data["lacks"]` says why; of a
+        sample of one row there is a statistic and no decision.
         """
-        if self.categorical or (
-            self.categorical is None and samples.are_categories(self.name, reference, current)
-        ):
-            return self._compare_labels(reference, current, threshold)
-        before = samples.number_sample(self.name, reference)
-        after = samples.number_sample(self.name, current)
-        if not len(before) or not len(after):
-            return result_of(self.name, empty(len(before)), threshold, len(after))
-        measure = self.measure(*self._binned(before, after))
-        found = result_of(self.name, measure, threshold, len(after))
-        return _with_effect(found, samples.moved_mean(before, after), effect_unit="reference sd")
+        columns = _columns(self.name, reference, current)
+        if self.categorical or (self.categorical is None and samples.are_categories(self.name, *columns)):
+            return self._compare_labels(*columns, threshold)
+        return _compare_numbers(
+            self.name, *columns, threshold, lambda *both: self.measure(*self._binned(*both))
+        )
 
     def measure(self, before: Floats, after: Floats) -> Measure:
         """The method itself, on the counts of each cell; no cell is empty in both."""
         raise NotImplementedError
 
-    def _compare_labels(self, reference: Any, current: Any, threshold: float | None) -> DriftResult:
-        before = samples.label_sample(self.name, reference)
-        after = samples.label_sample(self.name, current)
+    def _compare_labels(self, reference: Column, current: Column, threshold: float | None) -> DriftResult:
+        before, after = samples.label_sample(reference), samples.label_sample(current)
         if not before or not after:
-            return result_of(self.name, empty(len(before)), threshold, len(after))
+            lacks = empty("reference", reference) if not before else empty("current sample", current)
+            return result_of(self.name, lacks, threshold, len(after))
         place = {text: code for code, text in enumerate(sorted({*before, *after}))}
         old, new = (np.array([place[text] for text in rows]) for rows in (before, after))
-        found = result_of(self.name, self.measure(*_counts(old, new)), threshold, len(after))
+        measure = _unless_few(self.measure(*_counts(old, new)), len(before), len(after))
+        found = result_of(self.name, measure, threshold, len(after))
         effect, category = samples.moved_share(before, after)
         return _with_effect(found, effect, effect_unit="share of rows", category=category)
 
@@ -157,11 +152,44 @@ def check_choice(method: str, parameter: str, value: Any, allowed: tuple[str, ..
         raise DataError(f"{method} knows no {parameter}={value!r}; use one of {', '.join(allowed)}")
 
 
-def empty(reference_rows: int) -> Measure:
-    """There is nothing to compare: which of the samples is empty."""
-    return Measure(
-        None, data={"lacks": f"the {'current sample' if reference_rows else 'reference'} is empty"}
-    )
+def _columns(method: str, reference: Any, current: Any) -> tuple[Column, Column]:
+    return samples.sample_column(method, reference), samples.sample_column(method, current)
+
+
+def _compare_numbers(
+    method: str,
+    reference: Column,
+    current: Column,
+    threshold: float | None,
+    measure: Callable[[Floats, Floats], Measure],
+) -> DriftResult:
+    before, after = samples.number_sample(method, reference), samples.number_sample(method, current)
+    if not len(before) or not len(after):
+        lacks = empty("reference", reference) if not len(before) else empty("current sample", current)
+        return result_of(method, lacks, threshold, len(after))
+    measured = _unless_few(measure(before, after), len(before), len(after))
+    found = result_of(method, measured, threshold, len(after))
+    data = {"effect_unit": "reference sd"}
+    pairs = ((reference, before), (current, after))
+    if any(samples.holds_large_integers(column, rows) for column, rows in pairs):
+        data["rounded"] = "integers beyond 2^53 are compared as the nearest floats"
+    return _with_effect(found, samples.moved_mean(before, after), **data)
+
+
+def empty(name: str, column: Column | None = None) -> Measure:
+    """There is nothing to compare: the sample has no rows, or no value in them."""
+    rows = 0 if column is None else len(column)
+    what = f"has no value: all of its {rows} are missing" if rows else "is empty"
+    return Measure(None, data={"lacks": f"the {name} {what}"})
+
+
+def _unless_few(measure: Measure, reference_rows: int, rows: int) -> Measure:
+    """A measure, with what its samples lack for a decision."""
+    few = "reference" if reference_rows < LEAST_ROWS else "current sample" if rows < LEAST_ROWS else ""
+    if measure.statistic is None or not few:
+        return measure
+    lacks = f"the {few} has one row, from which nothing is decided; give more"
+    return measure._replace(data={**measure.data, "lacks": lacks})
 
 
 def _cells(values: Floats, edges: Floats) -> Floats:
@@ -187,7 +215,7 @@ def result_of(method: str, measure: Measure, threshold: float | None, rows: int)
     is_drift: bool | None = None
     if statistic is not None and not math.isfinite(statistic):
         statistic, p_value, data = None, None, {"lacks": "the difference is too large for a float"}
-    if statistic is not None and threshold is not None:
+    if statistic is not None and threshold is not None and "lacks" not in data:
         is_drift = statistic >= threshold if p_value is None else p_value < threshold
     return DriftResult(
         method=method,

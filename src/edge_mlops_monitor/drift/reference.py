@@ -81,7 +81,9 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def lacks(self) -> str:
         """What is missing for decisions, as a sentence; empty where nothing is."""
-        if self.n == 0 or self.counts[-1] >= self.n:
+        if self.n == 0:
+            return "the reference is empty; build one from data that has this feature"
+        if self.counts[-1] >= self.n:
             return (
                 "every value of the reference is missing; build a reference from data that has this feature"
             )

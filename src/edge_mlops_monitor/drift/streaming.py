@@ -92,6 +92,8 @@ class StreamDetector:
 
     def _finite(self, xs: Iterable[Any]) -> tuple[list[float], list[int], int]:
         """The values as floats, their places where some are missing, and how many there were with those."""
+        if not hasattr(xs, "__iter__"):
+            raise DataError(f"{self.name}.update_many takes a list or an array; give one value to update")
         column = xs if isinstance(xs, np.ndarray) else list(xs)
         if isinstance(column, np.ndarray) and column.ndim != 1:
             raise DataError(f"{self.name} watches one stream; give a one-dimensional array")
@@ -140,6 +142,8 @@ def check_share(method: str, **given: float) -> None:
 
 
 def _float(value: Any) -> float:
+    if type(value) is not float and getattr(value, "mask", False):
+        return math.nan
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

@@ -80,7 +80,7 @@ class TableComparison:
     def _lacks(self, before: Floats, after: Floats) -> Measure | None:
         """What keeps the samples from being compared."""
         if not len(before) or not len(after):
-            return empty(len(before))
+            return empty("current sample" if len(before) else "reference")
         for what, rows, least in (
             ("reference", len(before), LEAST_ROWS),
             ("current sample", len(after), self.least_rows),

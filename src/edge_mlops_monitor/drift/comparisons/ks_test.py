@@ -13,17 +13,13 @@ Hodges' correction (equation 5.3), as scipy's has.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift.binning import numbers
-from edge_mlops_monitor.drift.comparison import equal_width_edges
+from edge_mlops_monitor.drift.comparison import Measure, NumberComparison, equal_width_edges
+from edge_mlops_monitor.drift.samples import Floats
 from edge_mlops_monitor.errors import DataError
-from edge_mlops_monitor.records import DriftResult
-
-Floats = NDArray[np.float64]
 
 ALTERNATIVES = ("two-sided", "greater", "less")
 MODES = ("auto", "exact", "asymp")
@@ -32,7 +28,7 @@ MOST_PATHS = 690.0  # log of the number of paths that are counted
 FAR = 9.0  # beyond so many units of sqrt(mn(m + n)) a path has probability below 1e-70
 
 
-class KSTest:
+class KSTest(NumberComparison):
     """The Kolmogorov-Smirnov test of two samples of numbers.
 
     `mode` is "auto" (exact up to 10 000 rows), "exact" or "asymp". With `bins` the functions are compared at
@@ -44,6 +40,8 @@ class KSTest:
     (0.5, 0.9333333333)
     """
 
+    name: ClassVar[str] = "ks_test"
+
     def __init__(self, alternative: str = "two-sided", mode: str = "auto", bins: int | None = None) -> None:
         for value, allowed in ((alternative, ALTERNATIVES), (mode, MODES)):
             if value not in allowed:
@@ -54,37 +52,14 @@ class KSTest:
         self.mode = mode
         self.bins = bins
 
-    def compare(self, reference: Any, current: Any, threshold: float | None = None) -> DriftResult:
-        """Statistic D, its p-value, and whether the p-value is below `threshold`.
-
-        Where a sample is empty there is no answer: statistic, p-value and `is_drift` are None.
-        """
-        before, after = np.sort(sample(reference)), np.sort(sample(current))
-        rows = len(after)
-        if not len(before) or not rows:
-            lacks = "reference" if not len(before) else "current sample"
-            return DriftResult(
-                method="ks_test",
-                threshold=threshold,
-                sample_size=rows,
-                data={"lacks": f"the {lacks} is empty"},
-            )
+    def measure(self, before: Floats, after: Floats) -> Measure:
+        """D of two samples, and its p-value."""
+        before, after = np.sort(before), np.sort(after)
         if self.bins is None:
             statistic = distance(before, after, self.alternative)
         else:
             statistic = binned_distance(before, after, self.bins, self.alternative)
-        p_value = self._p_value(statistic, len(before), rows)
-        effect, unit = _effect(before, after)
-        return DriftResult(
-            method="ks_test",
-            statistic=statistic,
-            p_value=p_value,
-            effect=effect,
-            threshold=threshold,
-            is_drift=None if threshold is None else p_value < threshold,
-            sample_size=rows,
-            data={"effect_unit": unit},
-        )
+        return Measure(statistic, self._p_value(statistic, len(before), len(after)))
 
     def _p_value(self, statistic: float, m: int, n: int) -> float:
         exact = self.mode == "exact" or (self.mode == "auto" and max(m, n) <= MOST_EXACT)
@@ -92,18 +67,6 @@ class KSTest:
         if exact:
             return exact_p(statistic, m, n, two_sided)
         return asymptotic_p(statistic, m, n, two_sided)
-
-
-def sample(values: Any) -> Floats:
-    """The finite numbers of a sample; text is refused with the way out."""
-    array = values if isinstance(values, np.ndarray) else list(values)
-    texts = isinstance(array, list) and any(isinstance(value, (str, bytes)) for value in array)
-    if texts or (isinstance(array, np.ndarray) and (array.dtype.kind in "USO" or array.ndim != 1)):
-        raise DataError(
-            "ks_test compares one-dimensional samples of numbers; convert categories to numbers first"
-        )
-    found = numbers(array)
-    return found[~np.isnan(found)]
 
 
 def distance(before: Floats, after: Floats, alternative: str = "two-sided") -> float:
@@ -205,12 +168,3 @@ def asymptotic_p(statistic: float, m: int, n: int, two_sided: bool = True) -> fl
         terms = (math.exp(-((2 * k - 1) ** 2) * math.pi**2 / (8 * z * z)) for k in range(1, 8))
         return 1 - math.sqrt(2 * math.pi) / z * sum(terms)
     return min(1.0, 2 * math.fsum((-1) ** (k - 1) * math.exp(-2 * k * k * z * z) for k in range(1, 12)))
-
-
-def _effect(before: Floats, after: Floats) -> tuple[float | None, str]:
-    """How far the mean has moved, in standard deviations of the reference."""
-    scale = max(float(np.abs(before).max()), float(np.abs(after).max())) or 1.0
-    sd = float((before / scale).std())
-    if sd <= 0:
-        return None, "reference sd"
-    return float(((after / scale).mean() - (before / scale).mean()) / sd), "reference sd"

@@ -18,6 +18,7 @@ from edge_mlops_monitor.drift.batch import Batch, Encoder
 from edge_mlops_monitor.drift.budget import SHARES
 from edge_mlops_monitor.drift.judge import EvidenceJudge
 from edge_mlops_monitor.drift.reference import build_feature
+from edge_mlops_monitor.drift.samples import sample_column
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.records import Event
@@ -50,7 +51,8 @@ class EDetector:
             raise DataError("average_run_length must be at least 1; give the values between two false alarms")
         self.average_run_length = average_run_length
         self.minimum_effect = minimum_effect
-        self._reference = build_feature("x", reference, categorical=categorical)
+        column = sample_column("e_detector", reference)
+        self._reference = build_feature("x", column, categorical=categorical)
         if self._reference.lacks:
             raise DataError(f"e_detector cannot decide: {self._reference.lacks}")
         settings = Settings(average_run_length=average_run_length, minimum_effect=minimum_effect)
@@ -78,7 +80,8 @@ class EDetector:
     def update_many(self, xs: Iterable[Any]) -> list[int]:
         """Take in many values; the indices at which the detector fired."""
         waiting = len(self._pending)
-        values = [*self._pending, *(xs.tolist() if isinstance(xs, np.ndarray) else xs)]
+        column = sample_column("e_detector", xs)
+        values = [*self._pending, *(column.tolist() if isinstance(column, np.ndarray) else column)]
         whole = len(values) // self._judge.block_rows * self._judge.block_rows
         self._pending = values[whole:]
         fired = self._take(values[:whole]) if whole else []
