@@ -187,8 +187,8 @@ def test_a_category_names_the_one_that_changed_most() -> None:
     (alarm,) = events(run(watcher({"inputs.x0": before}), {"inputs.x0": after}))
     assert 500 <= alarm.data["row"] < 600
     assert alarm.data["effect_unit"] == "total variation"
-    assert "(unseen 0% -> 40%)" in alarm.message
-    assert alarm.data["sample_size"] == 25
+    assert "(unseen 0% -> 60%)" in alarm.message
+    assert alarm.data["sample_size"] == 5
 
 
 def test_recovery_is_one_event_and_a_second_episode_another_alarm() -> None:
@@ -269,14 +269,14 @@ def found_shifts(
     return found
 
 
-@pytest.mark.parametrize(("shift", "nine_in_ten", "effect"), [(0.5, 60, 0.1), (1.0, 25, 0.2)])
+@pytest.mark.parametrize(("shift", "nine_in_ten", "effect"), [(0.5, 65, 0.1), (1.0, 25, 0.2)])
 def test_an_alarm_after_a_long_healthy_time_tells_since_when_and_how_much(
     shift: float, nine_in_ten: int, effect: float
 ) -> None:
     found = found_shifts(shift, 1000, 8013, 10)
     assert len(found) == 40
     errors = np.abs([error for _, error, _ in found])
-    assert np.median(errors) <= 13  # half a block: the change begins within one
+    assert np.median(errors) <= 13  # half a block: older changes are known to 25 rows
     assert np.quantile(errors, 0.9) <= nine_in_ten
     assert np.median(np.abs([error for _, _, error in found])) < effect
 
@@ -284,14 +284,16 @@ def test_an_alarm_after_a_long_healthy_time_tells_since_when_and_how_much(
 def test_a_real_change_is_not_held_back_for_the_healthy_rows_before_it() -> None:
     found = found_shifts(0.5, 300, 437, 15)
     assert len(found) == 60
-    assert max(delay for delay, _, _ in found) <= 600
+    delays = [delay for delay, _, _ in found]
+    assert np.quantile(delays, 0.95) <= 350
+    assert max(delays) <= 900
 
 
 def test_a_real_change_on_top_of_a_trifle_that_is_held_back_is_reported_at_once() -> None:
     found = found_shifts(1.0, 50_000, 4013, 4, trifle=0.07)
     assert len(found) >= 12
-    assert max(delay for delay, _, _ in found) <= 150
-    assert max(abs(error) for _, error, _ in found) <= 150
+    assert max(delay for delay, _, _ in found) <= 100
+    assert np.quantile([abs(error) for _, error, _ in found], 0.9) <= 60
 
 
 def test_a_trifle_is_never_reported_however_long_it_lasts() -> None:

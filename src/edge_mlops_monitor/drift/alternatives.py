@@ -2,8 +2,9 @@
 
 A tilt multiplies the null's shares by `exp(theta * score)`: for numbers a shift by 0.25, 0.6 or 1.2
 standard deviations up or down and a spread widened or narrowed, by the normal scores of the ordered
-bins, so that they mean the same for every distribution; for all features values that go missing, for
-categories and features of few values ones that were never seen. What no tilt fits, the memories learn.
+bins, so that they mean the same for every distribution; for categories each of the most frequent labels
+that becomes more frequent; for all features values that go missing, for categories and features of few
+values ones that were never seen. What no tilt fits, the memories learn.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ SHIFTS = (0.25, -0.25, 0.6, -0.6, 1.2, -1.2)
 SPREADS = (0.3, 0.6, -0.5, -1.5)  # about 1.3, 2.6, 0.75 and 0.55 times the standard deviation
 MISSING = (0.05, 0.3)  # share of rows
 UNSEEN = (0.05,)
+LABEL_ODDS = 2.5  # a label's odds become so many times as large
 TILTS = len(SHIFTS) + len(SPREADS) + len(MISSING) + len(UNSEEN)
 
 
@@ -41,6 +43,10 @@ def tilts(reference: FeatureReference, share: Floats) -> tuple[Floats, Floats]:
             logs[row, :ordered] = spread * scale
         used[: len(SHIFTS)] = 1
         used[len(SHIFTS) : len(SHIFTS) + len(SPREADS)] = ordered > 2
+    elif not ordered:
+        frequent = np.argsort(-share[:-2], kind="stable")[: len(SHIFTS) + len(SPREADS)]
+        logs[np.arange(len(frequent)), frequent] = math.log(LABEL_ODDS)
+        used[: len(frequent)] = size > 3
     row = len(SHIFTS) + len(SPREADS)
     for cell, levels in ((size - 1, MISSING), (size - 2, UNSEEN if ordered < size - 1 else ())):
         for level in levels:

@@ -22,6 +22,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
+TENTHS: tuple[float, ...] = tuple(i / 10 for i in range(1, 10))
+# Narrow bins in the tails see a wider spread twice as well as tenths do; they need rows enough to be known.
+FINE_TAILS = (0.025, 0.075, *(0.15 + i / 10 for i in range(8)), 0.925, 0.975)
+ROWS_FOR_TAILS = 400
 FEW_VALUES = 12  # a numeric feature with at most this many distinct values has a bin for each
 MANY_LABELS = 30  # a category with more has bins for its most frequent ones only
 FREQUENT_LABELS = 20
@@ -157,8 +161,10 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-def numeric_bins(values: Floats, bins: int = 10) -> NumericBins:
+def numeric_bins(values: Floats, bins: int | None = None) -> NumericBins:
     """Bins for a numeric feature from its finite reference values: quantiles, ties merged, ends open.
+
+    Tenths, with narrower bins in the tails where there are rows enough, or so many `bins`.
 
     >>> numeric_bins(np.arange(100.0), 4).edges
     [24.0, 49.0, 74.0]
@@ -169,7 +175,10 @@ def numeric_bins(values: Floats, bins: int = 10) -> NumericBins:
     if len(distinct) <= FEW_VALUES and len(values) >= 5 * len(distinct):
         return _bins_of_values(distinct.tolist())
     ordered = np.sort(values)
-    at = [ordered[max(0, math.ceil(len(ordered) * i / bins) - 1)] for i in range(1, bins)]
+    levels = FINE_TAILS if len(ordered) >= ROWS_FOR_TAILS else TENTHS
+    if bins is not None:
+        levels = tuple(i / bins for i in range(1, bins))
+    at = [ordered[max(0, math.ceil(len(ordered) * level - 1e-9) - 1)] for level in levels]
     edges: set[float] = set()
     for value, times in Counter(float(edge) for edge in at).items():
         edges.add(value)

@@ -14,7 +14,7 @@ from edge_mlops_monitor.drift.reference import FeatureReference, References, Str
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.stream import Watch
 
-VERSION = 1
+VERSION = 2
 PLAIN = ("learning", "lacking", "acknowledged", "rows", "newest", "results_due", "pending", "pending_ts")
 
 
@@ -121,7 +121,7 @@ def _restore_stream(saved: _Stream, settings: Settings, references: References) 
     watch.judge.alarms = saved.alarms
     for arrays, packed in ((watch.judge.arrays, saved.judge), (watch.check.state, saved.check)):
         for name, array in arrays.items():
-            arrays[name] = _unpacked(packed[name], array)
+            array[...] = _unpacked(packed[name], array)
     watch.judge.resume()
     return watch
 

@@ -1,14 +1,14 @@
 """Evidence for a change in many features at once: the e-detector's arithmetic.
 
-For each block of rows with bin counts `c` the evidence is a ratio of two predictive probabilities. The
-denominator is the Dirichlet-multinomial probability of `c` given the reference's counts + 1/2 and all
-healthy counts so far, which takes the reference for the finite sample that it is (Krichevsky and
-Trofimov, 1981). The numerators are bets on what may have happened: fixed tilts of the null
-(`alternatives`), and forgetting memories of the last 50, 200 and 800 rows, shrunk towards the null.
-Any bet made before the block is seen is allowed. The ratios are accumulated by the Shiryaev-Roberts
-recursion `M = (M + w) * ratio`, where `w` is the share of the false-alarm budget that the block may
-spend; an alarm is due when the `M` of all bets add up to 1 (Shin, Ramdas and Rinaldo, E-detectors,
-2022). All counts of a feature are divided by its autocorrelation time.
+For each row the evidence is a ratio of two predictive probabilities of the cell that its value falls in.
+The denominator is the Dirichlet-multinomial one given the reference's counts + 1/2 and all healthy counts
+so far, which takes the reference for the finite sample that it is (Krichevsky and Trofimov, 1981). The
+numerators are bets on what may have happened: tilts of the null (`alternatives`), and forgetting memories
+of the last 50, 200 and 800 rows, shrunk towards the null. Any bet made before the row is seen is allowed;
+they are made anew every `SEGMENT_ROWS`. The ratios are accumulated over steps of `STEP_ROWS` by the
+Shiryaev-Roberts recursion `M = (M + w) * ratio`, where `w` is the share of the false-alarm budget that the
+step may spend; an alarm is due when the `M` of all bets add up to 1 (Shin, Ramdas and Rinaldo, E-detectors,
+2022). The log ratios of a feature are divided by its autocorrelation time.
 
 Features lie side by side: arrays end in the axis of features, or of cells, the bins of all features.
 """
@@ -23,69 +23,73 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.alternatives import TILTS, tilts
+from edge_mlops_monitor.drift.history import STEP_ROWS, History
 from edge_mlops_monitor.drift.reference import FeatureReference
 
 Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
 
 MEMORIES = (50.0, 200.0, 800.0)  # rows
 PRIORS = (20.0, 40.0, 80.0)  # rows that the null counts in the numerator
 WARNING = 0.05
 CALM = 0.005  # a warning ends below this
 CEILING = 20.0  # of log M, so that what is held back by the minimum effect can fall again
-BLOCK_ROWS = 25
-RECENT_ROWS = 400  # that the recent mean is about
+SEGMENT_ROWS = 100  # rows between two settings of the bets
 AFTER_ROWS = 2000.0  # most rows that the picture of the time after a change is made of
-RESTART = 0.7  # a bet's change would have begun anew while its log M is less than this above log w
-RING = 64  # blocks that are kept to tell what came since a change
+RESTART = 2.0  # a bet's change would have begun anew while its M is less than so many times w
 LEAST_BACK, MOST_BACK = 100.0, 1000.0  # rows that must look like the reference before an alarm is over
 BACK_LOG_RATIO = 2.0  # most that a tilt may then be likelier than the reference, in logs
+MOST_LOG_RATIO = 30.0  # of a step, so that a segment cannot leave the range of a float
 RETRY_ROWS = 1000  # until a feature held back by the minimum effect is looked at again
-LOOK_ROWS = 100  # the same, for a change within the last blocks
 
 FINE, WARNED, ALARMED = 0, 1, 2
 
-# What is kept between blocks, and the axes of each:
-# b bets, m memories, r blocks in the ring, f features, c cells.
+# What is kept between steps, and the axes of each: b bets, m memories, f features, c cells.
 STATE = {
     "seen": "c",  # healthy counts so far
+    "share": "c",  # shares of the cells that the bets are about, set anew at each segment
     "memory": "mc",  # recent counts, forgetting
-    "log_m": "bf",  # log of the evidence of each bet
-    "since_row": "bf",  # row at which the change that a bet is on would have begun
+    "log_sum": "bf",  # M is exp(log_sum) * part: sum of the log ratios since the segment began,
+    "part": "bf",  # and what was put in, each over the ratios before it
+    "since_row": "bf",  # row at which the change that a bet is on would have begun, to a segment
     "since_ts": "bf",
-    "counts": "rc",  # counts of the last blocks, in a ring
-    "block_ts": "r",  # of the same: time of the first row
-    "log_w": "r",  # and log of what a feature could spend
-    "moments": "r3f",  # of the same: rows, sum and sum of squares of the standardised values
-    "recent": "3f",  # the same of the last few hundred rows, forgetting
     "after": "c",  # of features in alarm: counts since the change
     "log_r": "f",  # of features in alarm: log of the evidence that the reference holds again
     "back_row": "f",  # row from which on the reference would hold again
     "level": "f",  # FINE, WARNED or ALARMED
     "retry_row": "f",  # before this row a feature held back is not looked at again
 }
-KINDS = {
-    "since_row": np.int64,
-    "back_row": np.int64,
-    "level": np.int64,
-    "retry_row": np.int64,
-    "counts": np.uint8,
-}
+KINDS = {"since_row": np.int64, "back_row": np.int64, "level": np.int64, "retry_row": np.int64}
 
 
-def log_rising(start: Floats, by: Floats) -> Floats:
-    """log(gamma(start + by) / gamma(start)), for start > 0 and by >= 0, to 1e-7; NumPy has no log-gamma.
+class Steps:
+    """Equally long steps of consecutive rows.
 
-    >>> round(float(log_rising(np.array([0.5]), np.array([2.0]))[0]) - math.log(0.75), 7)
-    0.0
+    `codes` (steps, rows, features) holds the cell of each row among the `cells` of all features, their
+    number where the row is withheld; `moments` (steps, 3, features) rows, sum and sum of squares of the
+    standardised values; `shares` what a feature may spend in each step, `ts` the first timestamp
+    of each, `first_row` the number of the first row.
     """
-    end = start + by
-    low, high = start * (start + 7), end * (end + 7)  # the product of x, x + 1, ..., x + 7 in four factors
-    low = low * (low + 6) * ((low + 10) * (low + 12))
-    high = high * (high + 6) * ((high + 10) * (high + 12))
-    first, last = start + 8, end + 8
-    a, b = 1 / first, 1 / last
-    series = (last - 0.5) * np.log(last) - (first - 0.5) * np.log(first) - by
-    return np.asarray(series + (b - a) * (1 / 12 - (a * a + a * b + b * b) / 360) + np.log(low / high))
+
+    def __init__(
+        self, codes: Codes, cells: int, moments: Floats, shares: Floats, ts: Floats, first_row: int
+    ) -> None:
+        self.codes, self.cells, self.first_row = codes, cells, first_row
+        self.moments, self.shares, self.ts = moments, shares, ts
+        self.counts = self._count()
+        self.same, self.before = _earlier(codes, cells)
+
+    def _count(self) -> Floats:
+        """Rows in each cell, by step."""
+        steps = len(self.codes)
+        flat = self.codes + (np.arange(steps) * (self.cells + 1))[:, None, None]
+        counts = np.bincount(flat.ravel(), minlength=steps * (self.cells + 1)).reshape(steps, -1)
+        return np.asarray(counts[:, :-1].astype(np.float64))
+
+    def segment(self, start: int) -> slice:
+        """The steps from `start` to the end of its segment."""
+        row = self.first_row + start * STEP_ROWS
+        return slice(start, min(start + (SEGMENT_ROWS - row % SEGMENT_ROWS) // STEP_ROWS, len(self.codes)))
 
 
 class Evidence:
@@ -93,14 +97,14 @@ class Evidence:
 
     >>> from edge_mlops_monitor.drift.reference import build_feature
     >>> rng = np.random.default_rng(0)
-    >>> evidence = Evidence([build_feature("a", rng.normal(size=1000))])
+    >>> evidence = Evidence([build_feature("a", rng.normal(size=200))])
     >>> evidence.cells
     11
     """
 
     total: Floats  # by feature: the evidence of all bets
 
-    def __init__(self, references: Sequence[FeatureReference], block_rows: int = BLOCK_ROWS) -> None:
+    def __init__(self, references: Sequence[FeatureReference]) -> None:
         sizes = np.array([reference.bins.size for reference in references], dtype=np.int64)
         self.references = list(references)
         self.starts = np.cumsum(sizes) - sizes
@@ -109,12 +113,11 @@ class Evidence:
         self.tau = np.array([reference.tau for reference in references])
         counts = np.concatenate([np.zeros(0), *(reference.counts for reference in references)])
         self.base = counts / self.tau[self.feature_of] + 0.5
-        self.forget_by = 1 / np.array(MEMORIES)[:, None]
-        self.prior = np.array(PRIORS)[:, None]
-        self._recent_kept = math.exp(-block_rows / RECENT_ROWS)
-        self.block_rows = block_rows
+        self.forget_by = 1 / np.array(MEMORIES)
+        self.prior = np.array(PRIORS)
         self._set_bets()
         self.state = self._fresh()
+        self.history = History(self.cells, len(references))
         self.resume()
 
     def _set_bets(self) -> None:
@@ -130,84 +133,88 @@ class Evidence:
             self.log_bets = np.log(used / used.sum(axis=0))
 
     def _fresh(self) -> dict[str, NDArray[Any]]:
-        sizes = {"m": len(MEMORIES), "f": len(self.references), "c": self.cells, "3": 3}
-        sizes |= {"b": TILTS + len(MEMORIES), "r": RING}
+        sizes = {"m": len(MEMORIES), "f": len(self.references), "c": self.cells}
+        sizes["b"] = TILTS + len(MEMORIES)
         state: dict[str, NDArray[Any]] = {}
         for name, axes in STATE.items():
             state[name] = np.zeros([sizes[axis] for axis in axes], dtype=KINDS.get(name, np.float64))
-        state["log_m"] -= math.inf
         state["log_r"] -= math.inf
+        state["share"][:] = self.base / self.sums(self.base)[self.feature_of]
         return state
 
-    def advance(self, blocks: Blocks, start: int) -> tuple[int, Changes | None]:
-        """Take in `blocks` from index `start` on, up to the first at which a feature's level may change.
+    def sums(self, cells: Floats) -> Floats:
+        """Sums over the cells of each feature."""
+        return np.asarray(np.add.reduceat(cells, self.starts, axis=-1))
 
-        Returns the number of blocks taken in so far, and what changed at the last of them.
+    def advance(self, steps: Steps, start: int) -> tuple[int, Changes | None]:
+        """Take in steps from index `start` on, up to the first at which a feature's level may change.
+
+        At most to the end of a segment. Returns the number of steps taken in so far, and what changed
+        at the last of them.
         """
-        counts = blocks.counts[start:] / self.tau[self.feature_of]
-        path = _Path(self, counts)
-        for t in range(len(counts)):
-            self._step(blocks, start + t, path, t)
-            changes = self._changes(blocks.rows * (start + t + 1) + blocks.first_row)
+        segment = steps.segment(start)
+        path = _Path(self, steps, segment)
+        end, changes = segment.stop, None
+        for t in np.flatnonzero(self._may_change(path)).tolist():
+            row = steps.first_row + STEP_ROWS * (start + t + 1)
+            changes = self._changes(path.totals[t], path.log_r[t + 1], row)
             if changes is not None:
+                end = start + t + 1
                 break
-        else:
-            changes, t = None, len(counts) - 1
-        path.keep(t + 1)
-        self._remember(blocks, start, start + t + 1)
-        return start + t + 1, changes
+        path.keep(end - start)
+        self.history.append(steps, slice(start, end))
+        if (steps.first_row + STEP_ROWS * end) % SEGMENT_ROWS == 0:
+            self._begin_segment(steps, end)
+        return end, changes
 
-    def _step(self, blocks: Blocks, block: int, path: _Path, t: int) -> None:
-        """The Shiryaev-Roberts recursion over one block."""
-        state, log_w = self.state, blocks.log_w[block]
-        row = blocks.first_row + block * blocks.rows
-        gate = path.gate + log_w
-        fresh = state["log_m"] <= gate + RESTART
-        np.copyto(state["since_row"], row, where=fresh)
-        np.copyto(state["since_ts"], blocks.ts[block], where=fresh)
-        state["log_m"] = np.minimum(np.logaddexp(state["log_m"], gate) + path.ratios[t], CEILING)
-        self.total = np.exp(state["log_m"]).sum(axis=0)
-        if path.back is not None:
-            gate = log_w + path.gate_back
-            np.copyto(state["back_row"], row, where=state["log_r"] <= gate + RESTART)
-            state["log_r"] = np.minimum(np.logaddexp(state["log_r"], gate) + path.back[t], CEILING)
+    def _may_change(self, path: _Path) -> NDArray[np.bool_]:
+        """At which steps a look is worth while."""
+        if self.state["level"].any():
+            return np.ones(len(path.totals), dtype=bool)
+        return np.asarray(path.totals.max(axis=1) >= WARNING)
 
-    def _remember(self, blocks: Blocks, start: int, end: int) -> None:
-        """Put the last of these blocks into the ring, and all into the recent mean."""
-        state = self.state
-        for block in range(start, end):
-            state["recent"] *= self._recent_kept
-            state["recent"] += blocks.moments[block]
-        last = slice(max(start, end - RING), end)
-        places = (blocks.first_row // blocks.rows + np.arange(last.start, end)) % RING
-        state["counts"][places], state["moments"][places] = blocks.counts[last], blocks.moments[last]
-        state["block_ts"][places], state["log_w"][places] = blocks.ts[last], blocks.log_w[last]
-
-    def keep(self, features: Sequence[int], references: Sequence[FeatureReference] = ()) -> Evidence:
-        """The evidence on some of the features, and on new ones."""
-        other = Evidence([*(self.references[feature] for feature in features), *references], self.block_rows)
-        cells = np.concatenate([np.zeros(0, dtype=np.int64)] + [np.r_[self.cells_of(f)] for f in features])
-        for name, axes in STATE.items():
-            if axes == "r":
-                other.state[name][:] = self.state[name]
-                continue
-            chosen = cells if axes.endswith("c") else np.asarray(features, dtype=np.int64)
-            other.state[name][..., : len(chosen)] = self.state[name][..., chosen]
-        other.resume()
-        return other
-
-    def _changes(self, row: int) -> Changes | None:
-        level, total = self.state["level"], self.total
-        if not level.any() and total.max() < WARNING:
-            return None
+    def _changes(self, total: Floats, log_r: Floats, row: int) -> Changes | None:
+        level = self.state["level"]
         up = np.where(level == FINE, WARNING, 1.0)
-        look = (row >= self.state["retry_row"]) | (row % LOOK_ROWS == 0)
+        look = (row >= self.state["retry_row"]) | (row % SEGMENT_ROWS == 0)
         rising = look & (total >= up) & (level != ALARMED)
         falling = (total < CALM) & (level == WARNED)
-        back = self.state["log_r"] >= 0
+        back = log_r >= 0
         if not (rising | falling | back).any():
             return None
         return Changes(*(np.flatnonzero(which).tolist() for which in (rising, falling, back)))
+
+    def _begin_segment(self, steps: Steps, end: int) -> None:
+        """Set the bets anew about the null as it is now known, and bound the evidence."""
+        state = self.state
+        state["part"] = np.minimum(self.evidence_of_bets, math.exp(CEILING))
+        began = state["part"] <= steps.shares[end - 1] * np.exp(self.log_bets) * RESTART
+        state["since_row"][began] = steps.first_row + (end - 1) * STEP_ROWS
+        state["since_ts"][began] = steps.ts[end - 1]
+        state["log_sum"][:] = 0.0
+        state["log_r"] = np.minimum(state["log_r"], CEILING)
+        null = self.base + state["seen"]
+        state["share"][:] = null / self.sums(null)[self.feature_of]
+        self._set_odds()
+
+    def _set_odds(self) -> None:
+        """The logs of the shares of all cells under each tilt; a row that is withheld has none."""
+        share = self.state["share"]
+        norm = np.log(self.sums(share * self.tilts))[:, self.feature_of]
+        self.log_odds = np.zeros((TILTS, self.cells + 1))
+        self.log_odds[:, :-1] = np.log(share) + self.log_tilts - norm
+
+    def keep(self, features: Sequence[int], references: Sequence[FeatureReference] = ()) -> Evidence:
+        """The evidence on some of the features, and on new ones."""
+        other = Evidence([*(self.references[feature] for feature in features), *references])
+        cells = np.concatenate([np.zeros(0, dtype=np.int64)] + [np.r_[self.cells_of(f)] for f in features])
+        chosen = {"c": cells, "f": np.asarray(features, dtype=np.int64)}
+        for name, axes in STATE.items():
+            places = chosen[axes[-1]]
+            other.state[name][..., : len(places)] = self.state[name][..., places]
+        other.history.take_over(self.history, chosen)
+        other.resume()
+        return other
 
     def cells_of(self, feature: int) -> slice:
         """Where the cells of a feature are."""
@@ -222,8 +229,13 @@ class Evidence:
 
     def since(self, feature: int) -> tuple[int, float]:
         """Row and time at which the likeliest change of a feature would have begun."""
-        best = int(self.state["log_m"][:, feature].argmax())
+        best = int(self.evidence_of_bets[:, feature].argmax())
         return int(self.state["since_row"][best, feature]), float(self.state["since_ts"][best, feature])
+
+    @property
+    def evidence_of_bets(self) -> Floats:
+        """The evidence of each bet on each feature."""
+        return np.asarray(np.exp(self.state["log_sum"]) * self.state["part"])
 
     def is_back(self, feature: int, last_row: int, size: float) -> bool | None:
         """Whether the rows since the reference seemed to hold again fit it by themselves.
@@ -232,22 +244,17 @@ class Evidence:
         looks like none; the likelihood-ratio statistic G and the tilts do not depend on it. None while
         there are too few rows to tell a change of `size` (Cohen's w) from none.
         """
-        counts = self._counts_from(feature, int(self.state["back_row"][feature]), last_row)
+        cells = self.cells_of(feature)
+        rows_back = self.history.since(cells, feature, int(self.state["back_row"][feature]), last_row)
+        counts = rows_back.counts[-1] / self.tau[feature]
         if counts.sum() < min(max(LEAST_BACK, 25 / max(size, 1e-3) ** 2), MOST_BACK / self.tau[feature]):
             return None
         null, rows, seen = self.null(feature), counts.sum(), counts > 0
         g = float((counts[seen] * np.log(counts[seen] / (null[seen] * rows))).sum())
-        tilts = self.log_tilts[:, self.cells_of(feature)]
+        tilts = self.log_tilts[:, cells]
         by_tilt = (tilts * counts).sum(axis=1) - rows * np.log((np.exp(tilts) * null).sum(axis=1))
         freedom = (len(counts) - 1) / 2
         return g <= freedom + math.sqrt(freedom) and float(by_tilt.max()) <= BACK_LOG_RATIO
-
-    def _counts_from(self, feature: int, row: int, last_row: int) -> Floats:
-        last = last_row // self.block_rows
-        first = max(row // self.block_rows, last - RING + 1, 0)
-        places = np.arange(min(first, last), last + 1) % RING
-        counts = self.state["counts"][places, self.cells_of(feature)].sum(axis=0, dtype=np.float64)
-        return np.asarray(counts / self.tau[feature])
 
     def alarm(self, feature: int, since: Floats) -> None:
         """Put a feature into alarm: the counts since the change leave the picture of the healthy time."""
@@ -266,12 +273,15 @@ class Evidence:
         self._empty(feature)
 
     def _empty(self, feature: int) -> None:
-        self.state["log_m"][:, feature] = self.state["log_r"][feature] = -math.inf
+        state = self.state
+        state["log_sum"][:, feature] = state["part"][:, feature] = 0.0
+        state["log_r"][feature] = -math.inf
         self.total[feature] = 0.0
 
     def resume(self) -> None:
         """Compute what follows from a state that was put in place."""
-        self.total = np.exp(self.state["log_m"]).sum(axis=0)
+        self.total = self.evidence_of_bets.sum(axis=0)
+        self._set_odds()
 
 
 class Changes:
@@ -281,84 +291,137 @@ class Changes:
         self.rising, self.falling, self.back = rising, falling, back
 
 
-class Blocks:
-    """Equally long blocks of consecutive rows, counted.
+class _Path:
+    """What memories, null and evidence are before each step of a segment and after the last, all at once.
 
-    `counts` (blocks, cells), `moments` (blocks, 3, features), `log_w` the log of the weight that a
-    feature may spend in each block, `ts` the first timestamp of each, `first_row` the
-    number of the first row.
+    `totals` (steps, features) is the evidence after each step; the others begin with the state before
+    the first.
     """
 
-    def __init__(
-        self,
-        counts: Floats,
-        moments: Floats,
-        log_w: Floats,
-        ts: Floats,
-        first_row: int,
-        rows: int = BLOCK_ROWS,
-    ) -> None:
-        self.counts, self.moments, self.log_w, self.ts = counts, moments, log_w, ts
-        self.first_row, self.rows = first_row, rows
+    def __init__(self, evidence: Evidence, steps: Steps, segment: slice) -> None:
+        self._evidence, state = evidence, evidence.state
+        self._codes = steps.codes[segment]
+        self._same, self._before = steps.same[segment], steps.before[segment]
+        self._shares = steps.shares[segment]
+        self._first_row = steps.first_row + segment.start * STEP_ROWS
+        self._withheld = self._codes == evidence.cells
+        self._alarmed = state["level"] == ALARMED
+        self._any_withheld = bool(self._withheld.any())
+        self._cells = np.where(self._withheld, 0, self._codes) if self._any_withheld else self._codes
+        self._counts = steps.counts[segment] / evidence.tau[evidence.feature_of]
+        self._rows = (STEP_ROWS - self._withheld.sum(axis=1)).astype(np.float64)
+        healthy = self._counts
+        if self._alarmed.any():
+            healthy = healthy * ~self._alarmed[evidence.feature_of]
+        self._seen = _running(state["seen"], healthy)
+        log_null = self._log_predictive(evidence.base + self._seen[:-1])
+        self._accumulate(self._log_bets(log_null))
+        self.log_r = np.broadcast_to(state["log_r"], (len(self._codes) + 1, len(state["log_r"])))
+        if self._alarmed.any():
+            self._after = self._forgetting(state["after"][None], np.array([1 / AFTER_ROWS]))[:, 0]
+            log_after = self._log_predictive(self._after[:-1] + 0.5)
+            self._look_back((log_null - log_after).sum(axis=1) / evidence.tau)
 
+    def _gather(self, tables: Floats) -> Floats:
+        """Of tables of cells, one or more for each step, the values at the cells of its rows.
 
-class _Path:
-    """What memories and null are at each block, and the log ratios that follow, all computed at once."""
+        From (steps, ..., cells) to (steps, ..., rows, features).
+        """
+        begins = np.arange(0, tables.size, tables.shape[-1]).reshape(*tables.shape[:-1], 1, 1)
+        cells = self._cells if tables.ndim == 2 else self._cells[:, None]
+        return np.asarray(tables.ravel().take(begins + cells))
 
-    def __init__(self, evidence: Evidence, counts: Floats) -> None:
-        self._evidence = evidence
-        state, feature_of = evidence.state, evidence.feature_of
-        alarmed = state["level"] == ALARMED
-        self.gate = np.where(alarmed, -math.inf, evidence.log_bets)
-        self.gate_back = np.where(alarmed, 0.0, -math.inf)
-        self._rows = np.add.reduceat(counts, evidence.starts, axis=1)
-        healthy = counts * ~alarmed[feature_of] if alarmed.any() else counts
-        self._seen = np.add.accumulate(np.concatenate((state["seen"][None], healthy)), axis=0)
-        self._memory = self._forgetting("memory", counts, evidence.forget_by)
-        self._after = self._forgetting("after", counts, np.array([1 / AFTER_ROWS])) if alarmed.any() else None
-        self.ratios, self.back = self._log_ratios(counts)
+    def _counted(self, logs: Floats) -> Floats:
+        """Zero where a row is withheld."""
+        if not self._any_withheld:
+            return logs
+        return np.where(self._withheld if logs.ndim == 3 else self._withheld[:, None], 0.0, logs)
 
-    def _forgetting(self, name: str, counts: Floats, forget_by: Floats) -> Floats:
-        """The memory before each block, and after the last."""
-        current = self._evidence.state[name]
-        path = np.empty((len(counts) + 1, *current.shape))
-        kept = np.exp(-self._rows[:, None, :] * forget_by)[..., self._evidence.feature_of]
-        if current.ndim == 1:
-            kept = kept[:, 0]
-        path[0] = current
-        for t in range(len(counts)):
-            np.multiply(path[t], kept[t], out=path[t + 1])
-            path[t + 1] += counts[t]
+    def _forgetting(self, first: Floats, forget_by: Floats) -> Floats:
+        """Memories (memories, cells) before each step, and after the last."""
+        evidence = self._evidence
+        rows = self._rows / evidence.tau if self._any_withheld else self._rows[:1] / evidence.tau
+        kept = np.exp(-rows[:, None, :] * forget_by[:, None])[..., evidence.feature_of]
+        path = np.empty((len(self._counts) + 1, *first.shape))
+        path[0] = first
+        for t, counts in enumerate(self._counts):
+            np.multiply(path[t], kept[t if self._any_withheld else 0], out=path[t + 1])
+            path[t + 1] += counts
         return path
 
-    def _log_ratios(self, counts: Floats) -> tuple[Floats, Floats | None]:
-        """Of each block, for each bet against the null, and for the null against what came after."""
-        evidence, rows = self._evidence, self._rows
-        null = evidence.base + self._seen[:-1]
-        whole = self._sums(null)
-        share = null / whole[:, evidence.feature_of]
-        under_null = self._sums(log_rising(null, counts)) - log_rising(whole, rows)
-        surprise = self._sums(counts * np.log(share)) - under_null
-        by_tilt = self._sums(counts[:, None, :] * evidence.log_tilts)
-        by_tilt -= rows[:, None, :] * np.log(self._sums(share[:, None, :] * evidence.tilts))
-        learned = self._memory[:-1] + evidence.prior * share[:, None, :]
-        by_memory = self._sums(counts[:, None, :] * np.log(learned / share[:, None, :]))
-        by_memory -= rows[:, None, :] * np.log(self._sums(learned))
-        ratios = np.concatenate((by_tilt, by_memory), axis=1) + surprise[:, None, :]
-        if self._after is None:
-            return ratios, None
-        after = self._after[:-1] + 0.5
-        return ratios, under_null - (
-            self._sums(log_rising(after, counts)) - log_rising(self._sums(after), rows)
-        )
+    def _log_predictive(self, counts: Floats) -> Floats:
+        """Log of the Dirichlet-multinomial probability of each row, given the rows of its step before it."""
+        tau = self._evidence.tau
+        whole = self._evidence.sums(counts)[:, None, :]
+        return self._counted(np.log((self._gather(counts) + self._same / tau) / (whole + self._before / tau)))
 
-    def _sums(self, cells: Floats) -> Floats:
-        """Sums over the cells of each feature."""
-        return np.asarray(np.add.reduceat(cells, self._evidence.starts, axis=-1))
+    def _log_bets(self, log_null: Floats) -> Floats:
+        """Log ratios of each step (steps, bets, features)."""
+        evidence = self._evidence
+        ratios = np.empty((len(self._codes), *evidence.log_bets.shape))
+        np.sum(evidence.log_odds.take(self._codes, axis=1), axis=2, out=ratios.transpose(1, 0, 2)[:TILTS])
+        ratios[:, TILTS:] = self._log_learned()
+        ratios -= log_null.sum(axis=1)[:, None, :]
+        ratios /= evidence.tau
+        return np.clip(ratios, -MOST_LOG_RATIO, MOST_LOG_RATIO, out=ratios)
 
-    def keep(self, blocks: int) -> None:
-        """Make the state what it is after so many blocks."""
+    def _log_learned(self) -> Floats:
+        """Log of the probability of each step's rows under the memories (steps, memories, features)."""
+        evidence, state = self._evidence, self._evidence.state
+        self._memory = self._forgetting(state["memory"], evidence.forget_by)
+        whole = evidence.sums(self._memory[:-1]) + evidence.prior[:, None]
+        learned = self._gather(self._memory[:-1])
+        learned += state["share"].take(self._cells)[:, None] * evidence.prior[:, None, None]
+        logs = self._counted(np.log(learned, out=learned))
+        return np.asarray(logs.sum(axis=2) - np.log(whole) * self._rows[:, None, :])
+
+    def _accumulate(self, ratios: Floats) -> None:
+        """The Shiryaev-Roberts recursion over the steps."""
+        evidence, state = self._evidence, self._evidence.state
+        gate = np.where(self._alarmed, 0.0, np.exp(evidence.log_bets))
+        self._sums = _running(state["log_sum"], ratios)
+        grown = np.exp(self._sums)
+        self._parts = _running(state["part"], self._shares[:, None, None] * gate / grown[:-1])
+        self.totals = (grown[1:] * self._parts[1:]).sum(axis=1)
+
+    def _look_back(self, ratios: Floats) -> None:
+        """The same recursion, run backwards, for features in alarm: has the reference come back?"""
         state = self._evidence.state
-        state["seen"], state["memory"] = self._seen[blocks].copy(), self._memory[blocks].copy()
-        if self._after is not None:
-            state["after"] = self._after[blocks].copy()
+        self.log_r = np.empty((len(ratios) + 1, len(self._alarmed)))
+        self._back_rows = np.empty(self.log_r.shape, dtype=np.int64)
+        self.log_r[0], self._back_rows[0] = state["log_r"], state["back_row"]
+        with np.errstate(divide="ignore"):
+            gates = np.log(self._shares)[:, None] + np.where(self._alarmed, 0.0, -math.inf)
+        for t, gate in enumerate(gates):
+            row = self._first_row + t * STEP_ROWS
+            fresh = self.log_r[t] <= gate + math.log(RESTART)
+            self._back_rows[t + 1] = np.where(fresh, row, self._back_rows[t])
+            self.log_r[t + 1] = np.minimum(np.logaddexp(self.log_r[t], gate) + ratios[t], CEILING)
+
+    def keep(self, end: int) -> None:
+        """Make the state what it is after so many steps."""
+        evidence, state = self._evidence, self._evidence.state
+        state["seen"], state["memory"] = self._seen[end].copy(), self._memory[end].copy()
+        state["log_sum"], state["part"] = self._sums[end].copy(), self._parts[end].copy()
+        evidence.total = self.totals[end - 1].copy()
+        if self._alarmed.any():
+            state["after"] = self._after[end].copy()
+            state["log_r"], state["back_row"] = self.log_r[end].copy(), self._back_rows[end].copy()
+
+
+def _running(first: Floats, steps: Floats) -> Floats:
+    """`first`, and its sums with the steps up to each; `accumulate` is slow along the first axis."""
+    path = np.empty((len(steps) + 1, *first.shape))
+    path[0] = first
+    for t, step in enumerate(steps):
+        np.add(path[t], step, out=path[t + 1])
+    return path
+
+
+def _earlier(codes: Codes, cells: int) -> tuple[Codes, Codes]:
+    """For each row: how many rows before it in its step are in the same cell, and how many at all."""
+    same = np.zeros_like(codes)
+    for row in range(1, codes.shape[1]):
+        same[:, row] = (codes[:, :row] == codes[:, row : row + 1]).sum(axis=1)
+    counted = (codes < cells).astype(np.int64)
+    return same, np.add.accumulate(counted, axis=1) - counted

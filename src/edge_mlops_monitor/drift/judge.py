@@ -14,14 +14,14 @@ from edge_mlops_monitor.drift.batch import WITHHELD, Batch
 from edge_mlops_monitor.drift.budget import SHARES
 from edge_mlops_monitor.drift.evidence import (
     ALARMED,
-    BLOCK_ROWS,
     FINE,
     RETRY_ROWS,
     WARNED,
-    Blocks,
     Evidence,
+    Steps,
 )
 from edge_mlops_monitor.drift.findings import Change, Where, change_of, scale_of
+from edge_mlops_monitor.drift.history import STEP_ROWS
 from edge_mlops_monitor.drift.onset import onset
 from edge_mlops_monitor.drift.reference import WINSORISED, FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
@@ -33,7 +33,7 @@ Found = list[tuple[int, "DriftResult | Event"]]  # with the block in which it wa
 METHOD = "e_detector"
 LEVELS = {FINE: "fine", WARNED: "warning", ALARMED: "alarm"}
 LARGEST = 1e6  # standardised values beyond count as this
-RECENT_MEMORY = 1
+RECENT_ROWS = 400
 
 
 class EvidenceJudge:
@@ -41,7 +41,7 @@ class EvidenceJudge:
 
     def __init__(self, settings: Settings, stream: Stream) -> None:
         self.settings, self.stream = settings, stream
-        self.block_rows = BLOCK_ROWS
+        self.block_rows = STEP_ROWS
         self.names: list[str] = []
         self.evidence = Evidence([])
         self.alarms: dict[str, dict[str, Any]] = {}  # open alarms: since when, which event
@@ -75,11 +75,11 @@ class EvidenceJudge:
         """Take in blocks of rows, with the budget split over so many `features`."""
         if not self.names:
             return []
-        blocks = self._blocks(batch, features)
+        steps = self._steps(batch, features)
         found: Found = []
         block = 0
         while block < batch.blocks:
-            block, changes = self.evidence.advance(blocks, block)
+            block, changes = self.evidence.advance(steps, block)
             if changes is not None:
                 for feature in changes.back:
                     found += self._recover(feature, batch, block - 1)
@@ -89,18 +89,18 @@ class EvidenceJudge:
                     found += self._rise(feature, batch, block - 1)
         return found
 
-    def _blocks(self, batch: Batch, features: int) -> Blocks:
+    def _steps(self, batch: Batch, features: int) -> Steps:
         evidence = self.evidence
         codes = np.where(batch.codes == WITHHELD, evidence.cells, batch.codes + evidence.starts)
-        codes += np.repeat(np.arange(batch.blocks) * (evidence.cells + 1), batch.rows)[:, None]
-        size = batch.blocks * (evidence.cells + 1)
-        counts = (
-            np.bincount(codes.ravel(), minlength=size).reshape(batch.blocks, -1)[:, :-1].astype(np.float64)
+        shares = batch.shares * (SHARES["drift"] / max(1, features))
+        return Steps(
+            codes.reshape(batch.blocks, batch.rows, -1),
+            evidence.cells,
+            self._moments(batch),
+            shares,
+            batch.ts[:: batch.rows],
+            batch.first_row,
         )
-        with np.errstate(divide="ignore"):
-            log_w = np.log(batch.shares * (SHARES["drift"] / max(1, features)))
-        ts = batch.ts[:: batch.rows]
-        return Blocks(counts, self._moments(batch), log_w, ts, batch.first_row, batch.rows)
 
     def _moments(self, batch: Batch) -> Floats:
         """Rows, sum and sum of squares of the standardised values, by block and feature."""
@@ -161,16 +161,17 @@ class EvidenceJudge:
         self.evidence.recover(feature)
         del self.alarms[where.feature]
         event = findings.recovery(where, "drift", "is back at its reference", opened["since"])
-        return [(block, self._result(feature, where, self.recent(feature), FINE)), (block, event)]
+        return [(block, self._result(feature, where, self.recent(feature, where.row), FINE)), (block, event)]
 
-    def recent(self, feature: int) -> Change | None:
+    def recent(self, feature: int, row: int) -> Change | None:
         """How the last few hundred rows differ from the reference; None where there are none."""
-        state = self.evidence.state
-        memory = state["memory"][RECENT_MEMORY, self.evidence.cells_of(feature)]
-        if memory.sum() <= 0:
+        evidence = self.evidence
+        first = max(row - RECENT_ROWS + 1, 0)
+        seen = evidence.history.since(evidence.cells_of(feature), feature, first, row)
+        counts = seen.counts[-1] / evidence.tau[feature]
+        if counts.sum() <= 0:
             return None
-        null = self.evidence.null(feature)
-        return self._change(feature, memory, state["recent"][:, feature], null)
+        return self._change(feature, counts, seen.moments[-1], evidence.null(feature))
 
     def _result(self, feature: int, where: Where, change: Change | None, level: int) -> DriftResult:
         return findings.result(
@@ -188,7 +189,7 @@ class EvidenceJudge:
         """The present answer about each feature."""
         levels = self.evidence.state["level"]
         return [
-            self._result(i, Where(self.stream, name, row, ts), self.recent(i), int(levels[i]))
+            self._result(i, Where(self.stream, name, row, ts), self.recent(i, row), int(levels[i]))
             for i, name in enumerate(self.names)
         ]
 
@@ -204,7 +205,7 @@ class EvidenceJudge:
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The state, for keeping."""
-        return self.evidence.state
+        return {**self.evidence.state, **self.evidence.history.state}
 
     def resume(self) -> None:
         """Go on from a state that was put in place."""

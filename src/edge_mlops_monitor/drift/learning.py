@@ -16,6 +16,7 @@ from edge_mlops_monitor.drift.reference import FeatureReference, build_feature
 from edge_mlops_monitor.drift.settings import Settings
 
 LEAST_ROWS = 100
+BLOCK_ROWS = 25  # consecutive rows that are kept or dropped together
 PATIENCE = 8  # times the rows that are asked for, before a feature that wanders is given up
 
 
@@ -29,32 +30,34 @@ class Learning(msgspec.Struct):
     stride: int = 1
     seen_blocks: int = 0
     kept: list[dict[str, list[Any]]] = []
+    open: dict[str, list[Any]] = {}  # the rows of a block that is not complete
 
     def due(self, settings: Settings, rows: int, ts: float) -> bool:
         """Whether enough was seen once `rows` rows were, the last at `ts`."""
         hours = (ts - self.started_ts) / 3600
         return rows - self.started_row >= self.target and hours >= settings.learn_reference_hours
 
-    def take(self, columns: Mapping[str, list[Any]], block_rows: int) -> None:
-        """Take in whole blocks of rows."""
-        rows = len(next(iter(columns.values())))
-        for begin in range(0, rows, block_rows):
+    def take(self, columns: Mapping[str, list[Any]]) -> None:
+        """Take in rows."""
+        waiting = {name: [*self.open.get(name, ()), *columns[name]] for name in self.names}
+        rows = len(waiting[self.names[0]])
+        whole = rows - rows % BLOCK_ROWS
+        for begin in range(0, whole, BLOCK_ROWS):
             if self.seen_blocks % self.stride == 0:
-                self.kept.append(
-                    {name: list(columns[name][begin : begin + block_rows]) for name in self.names}
-                )
-                self._thin(block_rows)
+                self.kept.append({name: waiting[name][begin : begin + BLOCK_ROWS] for name in self.names})
+                self._thin()
             self.seen_blocks += 1
+        self.open = {name: column[whole:] for name, column in waiting.items()}
 
-    def _thin(self, block_rows: int) -> None:
-        if len(self.kept) * block_rows > 2 * self.target + block_rows:
+    def _thin(self) -> None:
+        if len(self.kept) * BLOCK_ROWS > 2 * self.target + BLOCK_ROWS:
             self.kept = self.kept[::2]
             self.stride *= 2
 
-    def build(self, name: str, block_rows: int, keep_values: bool, **stream: Any) -> FeatureReference:
+    def build(self, name: str, keep_values: bool, **stream: Any) -> FeatureReference:
         """The reference of one feature from what was kept."""
         column = [value for block in self.kept for value in block[name]]
-        segment = block_rows if self.stride > 1 else 0
+        segment = BLOCK_ROWS if self.stride > 1 else 0
         return build_feature(name, column, keep_values=keep_values, segment=segment, **stream)
 
     def release(self, names: list[str], settings: Settings) -> bool:
@@ -63,6 +66,7 @@ class Learning(msgspec.Struct):
         for block in self.kept:
             for name in names:
                 del block[name]
+        self.open = {name: column for name, column in self.open.items() if name in self.names}
         self.target *= 2
         return bool(self.names) and self.target <= PATIENCE * learning_rows(settings)
 

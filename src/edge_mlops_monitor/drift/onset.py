@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift.evidence import PRIORS, RING, Evidence, log_rising
+from edge_mlops_monitor.drift.evidence import PRIORS, Evidence
 
 Floats = NDArray[np.float64]
 
@@ -46,27 +46,24 @@ class Onset(msgspec.Struct, frozen=True, kw_only=True):
 
 def onset(evidence: Evidence, feature: int, last_row: int) -> Onset:
     """The likeliest change of a feature up to row `last_row`, the last of a block."""
-    state, rows = evidence.state, evidence.block_rows
-    last = last_row // rows
-    earliest = int(state["since_row"][:, feature].min()) // rows  # before it, no bet has anything to say
-    blocks = np.arange(last, max(earliest, last - RING + 1, 0) - 1, -1)  # newest first: of equals, the latest
-    places = blocks % RING
-    counts = state["counts"][places, evidence.cells_of(feature)].astype(np.float64) / evidence.tau[feature]
-    since = np.add.accumulate(counts, axis=0)
+    earliest = int(evidence.state["since_row"][:, feature].min())  # before it, no bet has anything to say
+    starts = evidence.history.since(evidence.cells_of(feature), feature, earliest, last_row)
+    since = starts.counts / evidence.tau[feature]
     ratios = _log_ratios(evidence, feature, since)
-    best = int(ratios.argmax())
-    within = float(np.logaddexp.reduce(ratios + state["log_w"][places]))
+    best = int(ratios.argmax())  # of equals, the latest
+    with np.errstate(divide="ignore"):
+        within = float(np.logaddexp.reduce(ratios + np.log(starts.shares)))
     recent = within >= math.log(min(max(float(evidence.total[feature]), 1e-300), 1.0)) + ENOUGH
-    row, ts = int(blocks[best]) * rows, float(state["block_ts"][places[best]])
+    row, ts = int(starts.rows[best]), float(starts.ts[best])
     if not recent:
         row, ts = evidence.since(feature)
-        best = min(max(last - row // rows, 0), len(blocks) - 1)
+        best = min(int((starts.rows > row).sum()), len(starts.rows) - 1)
     null = _nulls(evidence, feature, since[best : best + 1])[0]
     return Onset(
         row=row,
         ts=ts,
         counts=since[best],
-        moments=state["moments"][places[: best + 1], :, feature].sum(axis=0),
+        moments=starts.moments[best],
         null=null / null.sum(),
         recent=recent,
     )
@@ -76,6 +73,22 @@ def _nulls(evidence: Evidence, feature: int, since: Floats) -> Floats:
     """The null's counts without the rows since each start."""
     cells = evidence.cells_of(feature)
     return np.asarray(evidence.base[cells] + np.maximum(evidence.state["seen"][cells] - since, 0.0))
+
+
+def log_rising(start: Floats, by: Floats) -> Floats:
+    """log(gamma(start + by) / gamma(start)), for start > 0 and by >= 0, to 1e-7; NumPy has no log-gamma.
+
+    >>> round(float(log_rising(np.array([0.5]), np.array([2.0]))[0]) - math.log(0.75), 7)
+    0.0
+    """
+    end = start + by
+    low, high = start * (start + 7), end * (end + 7)  # the product of x, x + 1, ..., x + 7 in four factors
+    low = low * (low + 6) * ((low + 10) * (low + 12))
+    high = high * (high + 6) * ((high + 10) * (high + 12))
+    first, last = start + 8, end + 8
+    a, b = 1 / first, 1 / last
+    series = (last - 0.5) * np.log(last) - (first - 0.5) * np.log(first) - by
+    return np.asarray(series + (b - a) * (1 / 12 - (a * a + a * b + b * b) / 360) + np.log(low / high))
 
 
 def _log_ratios(evidence: Evidence, feature: int, since: Floats) -> Floats:

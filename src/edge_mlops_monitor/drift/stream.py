@@ -23,7 +23,7 @@ from edge_mlops_monitor.records import DriftResult, Event
 Floats = NDArray[np.float64]
 Finding = DriftResult | Event
 
-MOST_BLOCKS = 16  # at once; more would not fit in the processor's cache
+MOST_ROWS = 400  # at once; more would not fit in the processor's cache
 RESULT_SECONDS = 3600.0
 NEVER = 1 << 62
 
@@ -161,7 +161,7 @@ class Watch:
     def _blocks_until_due(self, ts: Floats) -> int:
         """How many blocks can be taken in one go: up to where results or a learned reference are due."""
         step = self.block_rows
-        ends = ts[step - 1 :: step][:MOST_BLOCKS]
+        ends = ts[step - 1 :: step][: max(1, MOST_ROWS // step)]
         due = ends >= self.results_due
         for group in self.learning:
             rows = self.rows + step * np.arange(1, len(ends) + 1) - group.started_row
@@ -180,7 +180,7 @@ class Watch:
         found += self.judge.take(batch, features)
         self.rows += len(ts)
         for group in self.learning:
-            group.take({name: _listed(columns[name]) for name in group.names}, self.block_rows)
+            group.take({name: _listed(columns[name]) for name in group.names})
         found.sort(key=lambda item: item[0])
         return [finding for _, finding in found] + self._due(batch)
 
@@ -224,7 +224,7 @@ class Watch:
     def _learned(self, group: Learning) -> None:
         stream = dict(zip(("model", "model_version", "source"), self.stream, strict=True))
         keep_values = self.settings.algorithm == "ks_test"
-        built = {name: group.build(name, self.block_rows, keep_values, **stream) for name in group.names}
+        built = {name: group.build(name, keep_values, **stream) for name in group.names}
         self._watch(built)
         ready = [name for name in built if name not in self.lacking]
         self.learned.update({name: built[name] for name in ready})

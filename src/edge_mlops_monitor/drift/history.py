@@ -1,0 +1,118 @@
+"""The last rows of each feature, counted: what a change is dated and measured by.
+
+The last hundred rows or so are kept in steps, those before in blocks of `BLOCK_STEPS` steps, both in
+rings. Findings do not depend on how rows are cut into calls, so a block is the sum of its own steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+STEP_ROWS = 5  # rows of a step
+BLOCK_STEPS = 5
+RECENT_STEPS = 25  # kept singly
+RING = 64  # blocks kept
+
+# Axes: s steps, r blocks, f features, c cells.
+AXES = {
+    "step_counts": "sc",
+    "step_moments": "s3f",  # rows, sum and sum of squares of the standardised values
+    "step_share": "s",  # what a feature could spend
+    "step_ts": "s",  # time of the first row
+    "block_counts": "rc",
+    "block_moments": "r3f",
+    "block_share": "r",
+    "block_ts": "r",
+}
+
+
+class Taken(Protocol):
+    """Steps as they come in (`evidence.Steps`)."""
+
+    first_row: int
+    counts: Floats
+    moments: Floats
+    shares: Floats
+    ts: Floats
+
+
+class Since(msgspec.Struct, frozen=True):
+    """Starts of a change, the latest first, and what came from each start until now.
+
+    `rows` and `ts` are first row and time of each start, `shares` what could be spent in the step or
+    block that begins there; `counts` (starts, cells) and `moments` (starts, 3) are summed from there on.
+    """
+
+    rows: NDArray[np.int64]
+    ts: Floats
+    shares: Floats
+    counts: Floats
+    moments: Floats
+
+
+class History:
+    """Counts and moments of the last steps and blocks of all features."""
+
+    def __init__(self, cells: int, features: int) -> None:
+        sizes = {"s": RECENT_STEPS, "r": RING, "3": 3, "f": features, "c": cells}
+        kinds = {"step_counts": np.uint8, "block_counts": np.uint8}
+        self.state: dict[str, NDArray[Any]] = {
+            name: np.zeros([sizes[axis] for axis in axes], dtype=kinds.get(name, np.float64))
+            for name, axes in AXES.items()
+        }
+
+    def append(self, steps: Taken, part: slice) -> None:
+        """Take in a part of these steps, at most `RECENT_STEPS` less a block."""
+        state = self.state
+        first, end = (steps.first_row // STEP_ROWS + place for place in (part.start, part.stop))
+        places = np.arange(first, end) % RECENT_STEPS
+        state["step_counts"][places], state["step_moments"][places] = steps.counts[part], steps.moments[part]
+        state["step_share"][places], state["step_ts"][places] = steps.shares[part], steps.ts[part]
+        self._close(np.arange(first // BLOCK_STEPS, end // BLOCK_STEPS))
+
+    def _close(self, blocks: NDArray[np.int64]) -> None:
+        """Sum up the steps of blocks that are complete."""
+        state, places = self.state, blocks % RING
+        steps = (blocks[:, None] * BLOCK_STEPS + np.arange(BLOCK_STEPS)) % RECENT_STEPS
+        state["block_counts"][places] = state["step_counts"][steps].sum(axis=1)
+        state["block_moments"][places] = state["step_moments"][steps].sum(axis=1)
+        state["block_share"][places] = state["step_share"][steps].sum(axis=1)
+        state["block_ts"][places] = state["step_ts"][steps[:, 0]]
+
+    def since(self, cells: slice, feature: int, first_row: int, last_row: int) -> Since:
+        """The starts of a change of a feature from `first_row` on, up to `last_row`, the last of a step."""
+        state, last = self.state, last_row // STEP_ROWS
+        oldest = max(last // BLOCK_STEPS - (RECENT_STEPS // BLOCK_STEPS - 2), 0) * BLOCK_STEPS
+        steps = np.arange(last, max(oldest, min(first_row // STEP_ROWS, last)) - 1, -1)
+        block_rows = BLOCK_STEPS * STEP_ROWS
+        newest_block = oldest // BLOCK_STEPS - 1
+        oldest_block = max(first_row // block_rows, last // BLOCK_STEPS - RING + 1, 0)
+        blocks = np.arange(newest_block, oldest_block - 1, -1)
+        at, of = steps % RECENT_STEPS, blocks % RING
+        both = [
+            np.concatenate((state[single][at], state[whole][of]))
+            for single, whole in (("step_counts", "block_counts"), ("step_moments", "block_moments"))
+        ]
+        return Since(
+            rows=np.concatenate((steps * STEP_ROWS, blocks * block_rows)),
+            ts=np.concatenate((state["step_ts"][at], state["block_ts"][of])),
+            shares=np.concatenate((state["step_share"][at], state["block_share"][of])),
+            counts=np.add.accumulate(both[0][:, cells].astype(np.float64), axis=0),
+            moments=np.add.accumulate(both[1][:, :, feature], axis=0),
+        )
+
+    def take_over(self, other: History, chosen: Mapping[str, NDArray[np.int64]]) -> None:
+        """Begin with what another history knows of the chosen cells and features."""
+        for name, axes in AXES.items():
+            places = chosen.get(axes[-1])
+            if places is None:
+                self.state[name][:] = other.state[name]
+            else:
+                self.state[name][..., : len(places)] = other.state[name][..., places]
