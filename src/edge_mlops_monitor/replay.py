@@ -16,7 +16,7 @@ import msgspec
 
 from edge_mlops_monitor.dataset import Dataset, Selection
 from edge_mlops_monitor.drift import reference as references
-from edge_mlops_monitor.drift.evidence import BLOCK_ROWS
+from edge_mlops_monitor.drift.history import STEP_ROWS
 from edge_mlops_monitor.drift.reference import Column, FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.watcher import Watcher
@@ -156,7 +156,7 @@ class _Run:
         _note_states(found, self.watcher)
         _note_valueless(found, recording.valueless)
         of_windows = self.settings.algorithm == "ks_test"
-        every = self.settings.check_frequency if of_windows else BLOCK_ROWS
+        every = self.settings.check_frequency if of_windows else STEP_ROWS
         found.truth = recording.verdict(found.alarms, every)
         return found
 
