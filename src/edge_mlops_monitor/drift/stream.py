@@ -203,8 +203,7 @@ class Watch:
                     where, change.value, change.run, longest, change.since_ts, change.since_row
                 )
             else:
-                since = float(self.check.state["since_ts"][change.feature])
-                event = findings.recovery(where, "stuck", "moves again", since)
+                event = findings.recovery(where, "stuck", "moves again", change.since_ts)
             found.append((block, event))
         return found
 

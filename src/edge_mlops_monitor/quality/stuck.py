@@ -110,7 +110,7 @@ class StuckCheck:
     features got stuck or came loose, in which block.
     """
 
-    STATE = ("last", "length", "since_row", "since_ts", "stuck")
+    STATE = ("last", "length", "since_row", "since_ts", "stuck", "stuck_ts")
 
     def __init__(self, references: Sequence[RunLengths]) -> None:
         self.longest = np.array([runs.longest for runs in references], dtype=np.int64)
@@ -122,6 +122,7 @@ class StuckCheck:
             "since_row": np.zeros(count, dtype=np.int64),
             "since_ts": np.zeros(count),
             "stuck": np.zeros(count, dtype=np.int64),
+            "stuck_ts": np.zeros(count),  # since when
         }
 
     @property
@@ -165,11 +166,12 @@ class StuckCheck:
             loose = ~withheld[part].any(axis=0) & (~np.isnan(values[part])).any(axis=0)
             for feature in np.flatnonzero((stuck == 0) & long).tolist():
                 row = part.start + int((runs[part, feature] >= least[feature]).argmax())
-                found.append(
-                    self._change(feature, block, row, int(runs[row, feature]), values, ts, first_row)
-                )
+                change = self._change(feature, block, row, int(runs[row, feature]), values, ts, first_row)
+                self.state["stuck_ts"][feature] = change.since_ts
+                found.append(change)
             for feature in np.flatnonzero((stuck == 1) & loose).tolist():
-                found.append(StuckChange(feature, block, False))
+                since = float(self.state["stuck_ts"][feature])
+                found.append(StuckChange(feature, block, False, since_ts=since))
             stuck[long] = 1
             stuck[loose & ~long] = 0
         return found
