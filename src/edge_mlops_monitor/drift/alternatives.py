@@ -48,6 +48,8 @@ def tilts(reference: FeatureReference, share: Floats) -> tuple[Floats, Floats]:
         logs[np.arange(len(frequent)), frequent] = math.log(LABEL_ODDS)
         used[: len(frequent)] = size > 3
     row = len(SHIFTS) + len(SPREADS)
+    if reference.only_rises:
+        used[:row] *= np.array((*SHIFTS, *SPREADS)) > 0
     for cell, levels in ((size - 1, MISSING), (size - 2, UNSEEN if ordered < size - 1 else ())):
         for level in levels:
             odds = share[cell] / (1 - share[cell])

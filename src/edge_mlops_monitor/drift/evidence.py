@@ -128,6 +128,7 @@ class Evidence:
             cells = self.cells_of(feature)
             share = self.base[cells] / self.base[cells].sum()
             self.log_tilts[:, cells], used[:TILTS, feature] = tilts(reference, share)
+            used[TILTS:, feature] = not reference.only_rises  # a memory bets on any change
         self.tilts = np.exp(self.log_tilts)
         with np.errstate(divide="ignore"):
             self.log_bets = np.log(used / used.sum(axis=0))
@@ -253,6 +254,9 @@ class Evidence:
         g = float((counts[seen] * np.log(counts[seen] / (null[seen] * rows))).sum())
         tilts = self.log_tilts[:, cells]
         by_tilt = (tilts * counts).sum(axis=1) - rows * np.log((np.exp(tilts) * null).sum(axis=1))
+        if self.references[feature].only_rises:
+            by_tilt = by_tilt[np.isfinite(self.log_bets[:TILTS, feature])]
+            return float(by_tilt.max()) <= BACK_LOG_RATIO  # better than the reference is back too
         freedom = (len(counts) - 1) / 2
         return g <= freedom + math.sqrt(freedom) and float(by_tilt.max()) <= BACK_LOG_RATIO
 

@@ -22,7 +22,7 @@ from edge_mlops_monitor.drift.evidence import (
 )
 from edge_mlops_monitor.drift.findings import Change, Where, change_of, scale_of
 from edge_mlops_monitor.drift.history import STEP_ROWS
-from edge_mlops_monitor.drift.onset import onset
+from edge_mlops_monitor.drift.onset import Onset, onset
 from edge_mlops_monitor.drift.reference import WINSORISED, FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.records import DriftResult, Event
@@ -92,7 +92,7 @@ class EvidenceJudge:
     def _steps(self, batch: Batch, features: int) -> Steps:
         evidence = self.evidence
         codes = np.where(batch.codes == WITHHELD, evidence.cells, batch.codes + evidence.starts)
-        shares = batch.shares * (SHARES["drift"] / max(1, features))
+        shares = batch.shares * (SHARES[self.settings.share] / max(1, features))
         return Steps(
             codes.reshape(batch.blocks, batch.rows, -1),
             evidence.cells,
@@ -127,7 +127,7 @@ class EvidenceJudge:
             return self._level(feature, WARNED, batch, block)
         since = onset(self.evidence, feature, where.row)
         due = where.row + 1 >= state["retry_row"][feature]
-        if since.size < self.settings.minimum_effect or not (since.recent or due):
+        if not self._is_enough(feature, since) or not (since.recent or due):
             if due:
                 state["retry_row"][feature] = where.row + RETRY_ROWS
             return self._level(feature, WARNED, batch, block) if state["level"][feature] == FINE else []
@@ -142,6 +142,14 @@ class EvidenceJudge:
         result = self._result(feature, where, change, ALARMED)
         self.evidence.alarm(feature, since.counts)
         return [(block, result), (block, event)]
+
+    def _is_enough(self, feature: int, since: Onset) -> bool:
+        """Whether a change is worth an alarm; errors must have risen above those of the reference itself."""
+        least = self.settings.minimum_effect
+        if since.size < least or not self.references[feature].only_rises:
+            return since.size >= least
+        base = self.evidence.base[self.evidence.cells_of(feature)]
+        return bool(since.moments[1] > 0 and since.than(base / base.sum()).size >= least)
 
     def _level(self, feature: int, level: int, batch: Batch, block: int) -> Found:
         self.evidence.state["level"][feature] = level

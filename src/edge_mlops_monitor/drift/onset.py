@@ -36,6 +36,10 @@ class Onset(msgspec.Struct, frozen=True, kw_only=True):
     null: Floats
     recent: bool
 
+    def than(self, null: Floats) -> Onset:
+        """The same rows held against another null."""
+        return msgspec.structs.replace(self, null=null)
+
     @property
     def size(self) -> float:
         """Cohen's w of the change, corrected for chance."""

@@ -37,6 +37,7 @@ MAX_CELLS = 64
 WINSORISED = 8.0  # spreads from the middle at which values are cut where outliers rule
 LEAST_EFFECTIVE_ROWS = 50  # independent rows below which nothing is decided
 SIDES = ("inputs.", "outputs.")
+ERRORS = "performance."  # of features that are a model's errors
 QUANTILES = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 
 Column = Sequence[Any] | NDArray[Any]
@@ -79,6 +80,11 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
         return self.numeric and self.spread != self.sd
 
     @property
+    def only_rises(self) -> bool:
+        """Whether nothing but a rise is a change for the worse: of a model's errors."""
+        return self.name.startswith(ERRORS)
+
+    @property
     def lacks(self) -> str:
         """What is missing for decisions, as a sentence; empty where nothing is."""
         if self.n == 0:
@@ -116,6 +122,10 @@ def build_feature(
     >>> build_feature("inputs.a", [0.5 * i for i in range(100)]).quantiles[4]
     25.0
     """
+    if name.startswith(ERRORS):
+        # Of errors nothing is wrong but their size: equal ones are no stuck sensor.
+        found = _numeric(name, numbers(column), keep_values, segment, stream)
+        return msgspec.structs.replace(found, runs=RunLengths())
     if not categorical and _is_numeric(column):
         return _numeric(name, numbers(column), keep_values, segment, stream)
     return _category(name, column, segment, stream)
