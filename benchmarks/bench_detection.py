@@ -21,6 +21,7 @@ import numpy as np
 from detection_methods import builds, threshold, zero_of
 from detection_series import published
 from detection_streams import CHANGES, FEATURES, HEALTHY, KINDS
+from detection_tables import figures, tables
 
 RUN_LENGTH = 5000.0  # predictions between false alarms of the whole device
 LONGER = {20_000.0: 20, 100_000.0: 10}  # run length: budgets
@@ -174,11 +175,9 @@ def main() -> None:
             found["series"] = published(pool)
     found["seconds"] = round(time.monotonic() - began, 1)
     if options.json:
-        json.dump(found, sys.stdout, indent=1)
+        json.dump({"figures": figures(found), "details": found}, sys.stdout, indent=1)
         print()
     else:
-        from detection_tables import tables
-
         print(tables(found))
 
 

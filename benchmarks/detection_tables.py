@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from detection_methods import STREAMING
-from detection_streams import FEATURES, HEALTHY
+from detection_streams import CHANGES, FEATURES, HEALTHY
+from workload import figure
 
 OURS, ORACLE, KS = "e_detector", "oracle", "KS windows"
 PEERS = (KS, *STREAMING)
@@ -135,3 +136,63 @@ def tcpd(found: list[dict[str, Any]]) -> list[str]:
         for one in found
     ]
     return ["**TCPD**, quality control", table(["series", "change", "alarms", "delay", "false"], rows)]
+
+
+def figures(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is held to goals, and the scores, as lines of docs/benchmarks.md."""
+    lines = []
+    if "healthy" in found:
+        one = found["healthy"]
+        note = f"{one['alarms']} alarms in {one['exposure']} budgets"
+        lines += [
+            figure(
+                "upper limit of the false-alarm rate, healthy data",
+                one["upper"],
+                "budgets",
+                goal=POOLED,
+                note=note,
+            ),
+            figure("false alarms of the worst healthy case", one["worst"], "budgets", goal=WORST),
+        ]
+    for change, by in found.get("changed", {}).get("delays", {}).items():
+        shift = CHANGES[change.partition(", ")[0]].shift
+        best = ORACLE if shift else min(PEERS, key=lambda peer: by[peer]["mean"])
+        missed = f"{by[OURS]['missed']:.0%} missed" if by[OURS]["missed"] else ""
+        lines.append(
+            figure(
+                f"mean delay of the alarm, {change}",
+                by[OURS]["mean"],
+                "predictions",
+                beside=by[best]["mean"],
+                beside_is=best if shift else f"{best}, the best other",
+                ratio_goal=RATIO if shift else 1.0,
+                note=missed,
+            )
+        )
+    if found.get("series"):
+        lines += series_figures(found["series"])
+    return lines
+
+
+def series_figures(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Scores on the published series."""
+    standard, tcpd = found["nab"]["profiles"]["standard"], found["tcpd"]
+    best = max(standard["published"], key=lambda name: standard["published"][name])
+    beside, is_of = standard["published"][best], f"{best}, the best published for these files"
+    designed = sum(one["change"] is not None for one in tcpd)
+    return [
+        figure(
+            "NAB, standard, budget chosen beforehand",
+            standard["beforehand"],
+            "of 100",
+            beside=beside,
+            beside_is=is_of,
+        ),
+        figure("NAB, standard, best budget", standard["best"], "of 100", beside=beside, beside_is=is_of),
+        figure(
+            "TCPD quality control, changes found",
+            sum(one["delay"] is not None for one in tcpd),
+            f"of {designed}",
+        ),
+        figure("TCPD quality control, false alarms", sum(one["false"] for one in tcpd), "alarms"),
+    ]

@@ -1,13 +1,13 @@
 """Runs the benchmarks, each in a process of its own, and writes down what they found.
 
-    python benchmarks/run.py                 all, about ten minutes
+    python benchmarks/run.py                 all, about half an hour, half of it for detection
     python benchmarks/run.py call flash      these
     python benchmarks/run.py --quick         a fraction of the time; only prints
     python benchmarks/run.py --readme        only writes the tables, from the last results
 
-The results go to results/latest.json, the tables to docs/benchmarks.md and README.md. Every figure stands
-beside its floor or its peer from the same run. Where a bench is run in several rounds, the median of each
-figure counts.
+The results go to results/latest.json, the tables to docs/benchmarks.md, docs/detection.md and README.md. Every
+figure stands beside its floor or its peer from the same run. Where a bench is run in several rounds, the
+median of each figure counts.
 """
 
 from __future__ import annotations
@@ -26,13 +26,28 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from detection_tables import tables
 from workload import figure
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 RESULTS = HERE / "results" / "latest.json"
 ROUNDS = {"call": 3}
-BENCHES = ("call", "arrays", "host", "cpu", "rate", "flash", "start", "million", "upload", "drift", "peer")
+LIMITS = {"detection": 2400}  # seconds
+BENCHES = (
+    "call",
+    "arrays",
+    "host",
+    "cpu",
+    "rate",
+    "flash",
+    "start",
+    "million",
+    "upload",
+    "methods",
+    "detection",
+    "peer",
+)
 TITLES = {
     "call": "The call",
     "arrays": "Images and embeddings",
@@ -43,7 +58,8 @@ TITLES = {
     "start": "Import, first prediction, memory",
     "million": "A million stored predictions",
     "upload": "Upload",
-    "drift": "Drift decisions",
+    "methods": "Drift methods",
+    "detection": "Detection",
     "peer": "Version 0.1.1 of this package",
 }
 README = (
@@ -98,13 +114,19 @@ def once(name: str, quick: bool) -> dict[str, Any]:
     script = HERE / f"bench_{name}.py"
     options = ["--quick"] * quick
     environment = dict(os.environ)
-    if name == "drift":  # its whole exposure takes a quarter of an hour: run that script by itself for it
-        options = ["--json", "--quick"]
+    if name == "detection":
+        options.append("--json")
     if name == "upload":
         options, environment["BENCH_UPLOAD_RECORDS"] = [], "10000" if quick else "100000"
     command = [sys.executable, str(script), *options]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=600, env=environment, cwd=ROOT
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=LIMITS.get(name, 600),
+        env=environment,
+        cwd=ROOT,
     )
     found: dict[str, Any] = json.loads(done.stdout)
     return ADAPTERS[name](found) if name in ADAPTERS else found
@@ -134,28 +156,7 @@ def from_upload(found: dict[str, Any]) -> dict[str, Any]:
     return {"figures": figures, "details": found}
 
 
-def from_drift(found: dict[str, Any]) -> dict[str, Any]:
-    """The figures of `bench_drift.py`: one sum of false alarms, the delays, the cost."""
-    healthy = found["healthy"].values()
-    figures = [
-        figure(
-            "false alarms on healthy streams of 13 kinds",
-            sum(one["alarms"] for one in healthy),
-            "alarms",
-            ratio_goal=1.0,
-            beside=sum(one["budgets"] for one in healthy),
-            beside_is="the budget",
-        )
-    ]
-    for name, one in found["delays"].items():
-        note = f"{one['missed']:.0%} missed" if one["missed"] else ""
-        figures.append(figure(f"delay of the alarm, {name}", one["median"], "predictions", note=note))
-    cost = found["cost_us"]["500"]
-    figures.append(figure("CPU a prediction of 22 features, 500 at a time", cost, "us"))
-    return {"figures": figures, "details": found}
-
-
-ADAPTERS = {"upload": from_upload, "drift": from_drift}
+ADAPTERS = {"upload": from_upload}
 
 
 def median(same: list[dict[str, Any]]) -> dict[str, Any]:
@@ -265,6 +266,9 @@ def write_tables(known: dict[str, Any]) -> None:
     ordered = {name: known["benchmarks"][name] for name in BENCHES if name in known["benchmarks"]}
     sections = [section(name, found) + f"\n{described(found)}\n" for name, found in ordered.items()]
     replace(ROOT / "docs" / "benchmarks.md", "results", "\n".join(sections))
+    if "details" in (detection := ordered.get("detection", {})):
+        text = f"{tables(detection['details'])}\n\n{described(detection)}"
+        replace(ROOT / "docs" / "detection.md", "detection", text)
     chosen = [
         found
         for name, what in README
