@@ -1,14 +1,4 @@
-"""The two-sample Kolmogorov-Smirnov test.
-
-Conventions: D is the largest distance between the two empirical distribution functions, ties and all.
-`alternative="greater"` looks only at how far the reference's function lies above the current one's.
-The exact p-value counts the lattice paths that reach D (Hodges, The significance probability of the
-Smirnov two-sample test, Arkiv foer Matematik 3, 1958), by a recursion of positive terms that is
-accurate in the tails. The asymptotic two-sided p-value is Kolmogorov's limit, 2 sum (-1)^(k-1)
-exp(-2 k^2 z^2) with z = D sqrt(mn / (m + n)); scipy's `method="asymp"` uses the one-sample
-distribution for finite n instead and differs by a few per cent. The asymptotic one-sided p-value has
-Hodges' correction (equation 5.3), as scipy's has.
-"""
+"""The two-sample Kolmogorov-Smirnov test."""
 
 from __future__ import annotations
 
@@ -31,9 +21,19 @@ FAR = 9.0  # beyond so many units of sqrt(mn(m + n)) a path has probability belo
 class KSTest(NumberComparison):
     """The Kolmogorov-Smirnov test of two samples of numbers.
 
-    `mode` is "auto" (exact up to 10 000 rows), "exact" or "asymp". With `bins` the functions are compared at
-    the edges of so many equally wide bins over the reference's range only; NannyML does so with 10 000 of
-    them from 10 000 reference rows on, and differs from the exact D in the fourth decimal.
+    Conventions: D is the largest distance between the two empirical distribution functions, ties and all;
+    `alternative="greater"` looks only at how far the reference's function lies above the current one's.
+    `mode` is "auto" (exact up to 10 000 rows), "exact" or "asymp". The exact p-value counts the lattice paths
+    that reach D, by sums of positive terms that are accurate in the tails. The asymptotic two-sided p-value
+    is Kolmogorov's limit, `2 sum (-1)^(k-1) exp(-2 k^2 z^2)` with `z = D sqrt(m n / (m + n))`; scipy's
+    `method="asymp"` uses the one-sample distribution for finite n instead and differs by a few per cent. The
+    asymptotic one-sided p-value has Hodges' correction (equation 5.3), as scipy's has. With `bins` the
+    functions are compared at the edges of so many equally wide bins over the reference's range only; NannyML
+    does so with 10 000 of them from 10 000 reference rows on, and differs from the exact D in the fourth
+    decimal. Numbers only.
+
+    Source: Smirnov, Table for estimating the goodness of fit of empirical distributions, 1948; Hodges, The
+    significance probability of the Smirnov two-sample test, Arkiv foer Matematik 3, 1958 (exact).
 
     >>> result = KSTest().compare([1.01, 2.01], [1.0, 2.0, 3.0, 4.0])
     >>> result.statistic, round(result.p_value, 10)

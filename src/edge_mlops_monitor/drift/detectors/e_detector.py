@@ -1,10 +1,4 @@
-"""The e-detector: finds a change of any kind in a stream, with a promised rate of false alarms.
-
-It compares a stream with a reference, block by block of 25 values, as the device does for each of its
-features (`drift.evidence`): ratios of predictive probabilities are accumulated by the Shiryaev-Roberts
-recursion (Shin, Ramdas and Rinaldo, E-detectors: a nonparametric framework for sequential change
-detection, 2022).
-"""
+"""The e-detector: finds a change of any kind in a stream, with a promised rate of false alarms."""
 
 from __future__ import annotations
 
@@ -27,10 +21,15 @@ from edge_mlops_monitor.records import Event
 class EDetector:
     """Fires once when the stream has changed, and again after it was back at its reference.
 
+    It compares the stream with a reference block by block, as the device does for each of its features
+    (`drift.evidence`): ratios of predictive probabilities are accumulated by the Shiryaev-Roberts recursion.
     `reference` holds the time-ordered values of a healthy time, numbers or categories (`categorical`);
     `average_run_length` is the number of values between two false alarms that is promised;
     `minimum_effect`, in Cohen's w, is the smallest change that is worth an alarm. Raises `DataError`
     where the reference is too short, also for its own autocorrelation.
+
+    Source: Shin, Ramdas and Rinaldo, E-detectors: a nonparametric framework for sequential change detection,
+    2022.
 
     >>> rng = np.random.default_rng(3)
     >>> detector = EDetector(rng.normal(size=1000), average_run_length=100_000)
