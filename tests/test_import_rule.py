@@ -34,6 +34,7 @@ THIRD_PARTY = {
         "drift/",
         "performance/",
         "quality/",
+        "profiles/",
         "arrays.py",
         "layout.py",
         "recording.py",

@@ -16,7 +16,7 @@ import pytest
 from edge_mlops_monitor import schema
 from edge_mlops_monitor.clock import ManualClock
 from edge_mlops_monitor.errors import StoreError, StoreFullError, StoreTooNewError
-from edge_mlops_monitor.records import Actual, Event, Prediction, SystemMetric
+from edge_mlops_monitor.records import Actual, Event, Prediction, Profile, SystemMetric
 from edge_mlops_monitor.store import Store
 from programs import kill, run, start
 
@@ -239,6 +239,20 @@ def test_a_database_of_an_older_version_is_migrated(path: Path, monkeypatch: pyt
     assert store.query("SELECT count(*) FROM later") == [(0,)]
     assert store.query("PRAGMA user_version") == [(len(migrations),)]
     assert store.counts()["actuals"] == 3
+
+
+def test_a_database_without_profiles_gets_room_for_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        patch.setattr(schema, "VERSION", 1)
+        store = Store(path)
+        fill(store, 3)
+        assert "profiles" not in store.counts()
+        store.close()
+    store = Store(path)
+    with store.transaction() as tx:
+        assert tx.append("profiles", [Profile(feature="a", rows=1)]) == (1, 1)
+    assert (store.counts()["actuals"], store.counts()["profiles"]) == (3, 1)
 
 
 def test_a_migration_that_fails_leaves_the_older_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 from edge_mlops_monitor.capture.watch import Select, Watch
 from edge_mlops_monitor.config import Config, load_config
 from edge_mlops_monitor.moments import as_moment
-from edge_mlops_monitor.records import Actual, DriftResult, Event, Prediction, Record, SystemMetric
+from edge_mlops_monitor.records import Actual, DriftResult, Event, Prediction, Profile, Record, SystemMetric
 from edge_mlops_monitor.runtime import Runtime
 
 When = datetime | float | str | None
@@ -266,6 +266,18 @@ class EdgeMonitor:
         """The stored results of drift methods, newest first; times as in `predictions`."""
         return self._read(DriftResult, limit, since, until, model, source)
 
+    def profiles(
+        self,
+        *,
+        limit: int | None = None,
+        since: When = None,
+        until: When = None,
+        model: str | None = None,
+        source: str | None = None,
+    ) -> Iterator[Profile]:
+        """The stored profiles of features, newest first; times as in `predictions`."""
+        return self._read(Profile, limit, since, until, model, source)
+
     def events(self, *, limit: int | None = None, since: When = None, until: When = None) -> Iterator[Event]:
         """The stored events, newest first; times as in `predictions`."""
         return self._read(Event, limit, since, until, None, None)
@@ -290,11 +302,8 @@ class EdgeMonitor:
         store = self._runtime.readable_store()
         if store is None:
             return iter(())
-        # The kind says which class the records have.
-        return cast(
-            "Iterator[R]",
-            store.newest(kind.kind, limit=limit, since=low, until=high, model=model, source=source),
-        )
+        found = store.newest(kind.kind, limit=limit, since=low, until=high, model=model, source=source)
+        return cast("Iterator[R]", found)  # the kind says which class they have
 
     def get_status(self) -> dict[str, Any]:
         """Counts, losses, uploads and problems; keys as in docs/commands.md under `status`."""
@@ -357,9 +366,8 @@ class EdgeMonitor:
         max_records: int = 100,
     ) -> str:
         """Seal up to `max_records` of each kind for upload now; the id of the group they form."""
-        kinds = [("system",)] * include_system + [("predictions", "actuals")] * include_model
-        kinds += [("drift", "events")] * include_drift
-        return self._runtime.seal([kind for group in kinds for kind in group], max_records)
+        kinds = ["system"] * include_system + ["predictions", "actuals", "profiles"] * include_model
+        return self._runtime.seal(kinds + ["drift", "events"] * include_drift, max_records)
 
     def upload_now(
         self, timeout: float | None = None, progress: Callable[[int], object] | None = None
@@ -386,14 +394,4 @@ def _config(
         config = given
     else:
         config = Config.from_dict(given, path=None if path is None else Path(path))
-    if device_id and device_id != config.device_id:
-        import msgspec
-
-        from edge_mlops_monitor.errors import ConfigError
-        from edge_mlops_monitor.identity import check_device_id
-
-        try:
-            config = msgspec.structs.replace(config, device_id=check_device_id(device_id))
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
-    return config
+    return config.of_device(device_id) if device_id else config

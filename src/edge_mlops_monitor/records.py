@@ -98,6 +98,43 @@ class DriftResult(Record, frozen=True, kw_only=True):
     kind: ClassVar[str] = "drift"
 
 
+class Profile(Record, frozen=True, kw_only=True):
+    """What many predictions said about one feature, in fixed size; made and merged by `profiles`.
+
+    `ts` and `until` are the times of the first and the last prediction in it, `windows` how many windows
+    of time were merged. The meaning of each field is in docs/object-schema.md.
+    """
+
+    feature: str = ""
+    model: str | None = None
+    model_version: str | None = None
+    source: str | None = None
+    version: int = 1
+    until: float = 0.0
+    windows: int = 1
+    rows: int = 0
+    missing: int = 0
+    numbers: int = 0
+    texts: int = 0
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float | None = None
+    sd: float | None = None
+    exact_sum: str = "0p0"
+    exact_squares: str = "0p0"
+    reference: str = ""
+    bins: list[str] = []
+    bin_counts: list[int] = []
+    reference_counts: list[int] = []
+    bucket_width: float | None = None
+    buckets: list[float] = []
+    bucket_counts: list[int] = []
+    labels: dict[str, list[int]] = {}
+    label_table: list[int] = []
+
+    kind: ClassVar[str] = "profiles"
+
+
 SEVERITIES = ("info", "warning", "alarm", "critical")
 
 
@@ -118,5 +155,5 @@ class Event(Record, frozen=True, kw_only=True):
 
 
 KINDS: dict[str, type[Record]] = {
-    cls.kind: cls for cls in (Prediction, Actual, SystemMetric, DriftResult, Event)
+    cls.kind: cls for cls in (Prediction, Actual, SystemMetric, DriftResult, Profile, Event)
 }

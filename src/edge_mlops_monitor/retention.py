@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PAGE_SIZE = 2048  # 8 % fewer bytes written than with 4096, for 1 us a prediction: docs/decisions/0001
 RESERVE_BYTES = 256 << 10  # in a fresh file, and as much in its journal, for when the disk is full
 CHUNK = 64  # part of the bound that is freed at a time: seldom enough to spare flash, and soon done
-ORDER = ("predictions", "system", "actuals", "drift", "events")
+ORDER = ("predictions", "system", "actuals", "profiles", "drift", "events")
 WISHED = ("purged", "superseded")  # reasons that are no loss: the user's order, or a later record
 SPARE_PAGES = 192  # kept free within the bound: room for the declaration of what was given up
 

@@ -90,18 +90,26 @@ CREATE TABLE deliveries (
 ) WITHOUT ROWID;
 """
 
-KINDS = ("predictions", "actuals", "system", "drift", "events")
+KINDS = ("predictions", "actuals", "system", "drift", "profiles", "events")
 
 
 def _first(connection: sqlite3.Connection) -> None:
-    for kind in KINDS:
-        connection.execute(_BLOCKS.format(kind=kind))
     for statement in _TABLES.split(";"):
         connection.execute(statement)
-    connection.executemany("INSERT INTO sequences (kind) VALUES (?)", [(kind,) for kind in KINDS])
+    for kind in ("predictions", "actuals", "system", "drift", "events"):
+        _add_kind(connection, kind)
 
 
-MIGRATIONS = (_first,)
+def _profiles(connection: sqlite3.Connection) -> None:
+    _add_kind(connection, "profiles")
+
+
+def _add_kind(connection: sqlite3.Connection, kind: str) -> None:
+    connection.execute(_BLOCKS.format(kind=kind))
+    connection.execute("INSERT INTO sequences (kind) VALUES (?)", (kind,))
+
+
+MIGRATIONS = (_first, _profiles)
 VERSION = len(MIGRATIONS)
 
 

@@ -61,6 +61,7 @@ def _counts(counts: dict[str, int]) -> dict[str, Any]:
         "drift_results_count": counts["drift"],
         "event_count": counts["events"],
         "actual_count": counts["actuals"],
+        "profile_count": counts.get("profiles", 0),  # 0: a database not migrated yet
     }
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edge_mlops_monitor.records import Record
     from edge_mlops_monitor.store import Store
 
-KINDS = ("predictions", "system", "drift", "events", "actuals")
+KINDS = ("predictions", "system", "drift", "profiles", "events", "actuals")
 
 
 @click.command()

@@ -24,6 +24,7 @@ STORED = {
     "drift_results_count": "drift results",
     "event_count": "events",
     "actual_count": "actuals",
+    "profile_count": "profiles",
 }
 SHOWN_FEATURES = 8
 STATES = {

@@ -117,6 +117,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     __str__ = __repr__
 
+    def of_device(self, device_id: str) -> Config:
+        """The same for a device of this id; raises ConfigError where it cannot be one."""
+        from edge_mlops_monitor.identity import check_device_id
+
+        try:
+            return msgspec.structs.replace(self, device_id=check_device_id(device_id))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+
 
 TOP = ("enabled", "device_id", *SECTIONS, "sinks")
 

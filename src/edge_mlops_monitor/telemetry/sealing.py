@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edge_mlops_monitor.store import Store
 
 URGENT = ("events", "drift")  # sealed and sent before all else
-OTHERS = ("actuals", "system", "predictions")
+OTHERS = ("profiles", "actuals", "system", "predictions")
 PAGE = 4  # blocks read at a time
 
 
