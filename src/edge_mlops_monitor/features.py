@@ -23,10 +23,10 @@ MAX_ELEMENTS = 64  # longer sequences are summarised
 MAX_DEPTH = 8
 MAX_CATEGORY = 256  # characters of a category that are kept
 _ABOUT = {"shape", "dtype", "data"}  # what a summary holds beside features
-_MOMENTS = ("mean", "sd", "min", "max", "zeros", "nonfinite")
-_EMBEDDING = ("norm", "projection")
-_IMAGE = ("sharpness", "histogram", "fingerprint")
-_SUMMARY = {*_ABOUT, *_MOMENTS, *_EMBEDDING, *_IMAGE}
+_MEASURED = {"mean", "sd", "min", "max", "zeros", "nonfinite"}  # of every large array
+_MEASURED |= {"norm", "projection"}  # of an embedding
+_MEASURED |= {"sharpness", "histogram", "fingerprint"}  # of an image
+_SUMMARY = _ABOUT | _MEASURED
 
 
 def features(inputs: Any, outputs: Any) -> dict[str, float | str | None]:
@@ -41,6 +41,16 @@ def features(inputs: Any, outputs: Any) -> dict[str, float | str | None]:
     _side("inputs", inputs, found)
     _side("outputs", outputs, found)
     return found
+
+
+def array_of(name: str) -> tuple[str, str]:
+    """What a feature may have been measured on, and as what; two empty texts where it was on no array.
+
+    >>> array_of("inputs.frame.histogram[3]"), array_of("inputs.speed")
+    (('inputs.frame', 'histogram[3]'), ('', ''))
+    """
+    array, _, measured = name.rpartition(".")
+    return (array, measured) if measured.partition("[")[0] in _MEASURED else ("", "")
 
 
 def columns(predictions: Sequence[Prediction]) -> Columns:

@@ -42,6 +42,7 @@ class _Stream(msgspec.Struct, kw_only=True):
     alarms: dict[str, dict[str, Any]]
     judge: dict[str, _Array]
     check: dict[str, _Array]
+    groups: dict[str, list[dict[str, Any]]] = {}
 
 
 class _State(msgspec.Struct, kw_only=True):
@@ -106,6 +107,7 @@ def _save_stream(watch: Watch) -> _Stream:
         alarms=watch.judge.alarms,
         judge={name: _packed(array) for name, array in watch.judge.arrays.items()},
         check={name: _packed(array) for name, array in watch.check.state.items()},
+        groups=watch.groups.open,
     )
 
 
@@ -119,6 +121,7 @@ def _restore_stream(saved: _Stream, settings: Settings, references: References) 
     watch.spending.owed = _float(saved.owed)
     watch.pending, watch.pending_ts = saved.pending, saved.pending_ts
     watch.judge.alarms = saved.alarms
+    watch.groups.open = saved.groups
     for arrays, packed in ((watch.judge.arrays, saved.judge), (watch.check.state, saved.check)):
         for name, array in arrays.items():
             array[...] = _unpacked(packed[name], array)

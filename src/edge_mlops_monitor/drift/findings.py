@@ -85,7 +85,7 @@ def _numeric(reference: FeatureReference, moved: Floats, moments: Floats, rows: 
     total_variation = float(moved.sum() / 2)
     if abs(wider) * math.sqrt(2) > abs(shift) and abs(wider) > 0.1:
         verb = "spreads" if wider > 0 else "shrinks"
-        figures = f"sd {_figure(before['sd'])} -> {_figure(after['sd'])}"
+        figures = f"sd {figure(before['sd'])} -> {figure(after['sd'])}"
         words = f"{verb} to {ratio:.2f} times its reference sd ({figures})"
         return Change(
             effect=ratio, unit="times reference sd", words=words, before=before, after=after, rows=rows
@@ -95,7 +95,7 @@ def _numeric(reference: FeatureReference, moved: Floats, moments: Floats, rows: 
         return Change(
             effect=total_variation, unit="total variation", words=words, before=before, after=after, rows=rows
         )
-    words = f"shifted by {shift:+.2f} {unit} (mean {_figure(before['mean'])} -> {_figure(after['mean'])})"
+    words = f"shifted by {shift:+.2f} {unit} (mean {figure(before['mean'])} -> {figure(after['mean'])})"
     return Change(effect=shift, unit=unit, words=words, before=before, after=after, rows=rows)
 
 
@@ -117,7 +117,7 @@ def scale_of(reference: FeatureReference) -> float:
     return reference.spread or 1.0
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
     """Four significant digits."""
     return "?" if value is None else f"{value:.4g}"
 

@@ -12,6 +12,7 @@ from edge_mlops_monitor.drift import findings
 from edge_mlops_monitor.drift.batch import WITHHELD, Batch, Encoder
 from edge_mlops_monitor.drift.budget import SHARES, Spending
 from edge_mlops_monitor.drift.findings import Where
+from edge_mlops_monitor.drift.groups import Groups, concerns, watched_as
 from edge_mlops_monitor.drift.judge import EvidenceJudge
 from edge_mlops_monitor.drift.learning import Learning, learning_rows
 from edge_mlops_monitor.drift.reference import Column, FeatureReference, References, Stream
@@ -46,6 +47,7 @@ class Watch:
         self.spending = Spending(settings)
         self.judge = _judge(settings, stream)
         self.check = StuckCheck([])
+        self.groups = Groups(stream)
         self._encoder = Encoder([], [])
         self.learning: list[Learning] = []
         self.lacking: dict[str, str] = {}  # feature -> what its reference lacks
@@ -77,6 +79,7 @@ class Watch:
     def _watch(self, references: Mapping[str, FeatureReference]) -> None:
         enough = {}
         for name, reference in references.items():
+            reference = watched_as(name, reference, self.known)
             lacks = self.judge.lacks(reference)
             self.lacking.pop(name, None)
             if lacks:
@@ -90,6 +93,7 @@ class Watch:
         state = self.check.state
         self.judge.keep(list(features), list(new), list(new.values()))
         self._encoder = Encoder(self.judge.names, self.judge.references)
+        self.groups.keep(self.judge.names, self.judge.references)
         self.check = StuckCheck([reference.runs for reference in self.judge.references])
         for name, array in state.items():
             self.check.state[name][: len(features)] = array[list(features)]
@@ -182,6 +186,7 @@ class Watch:
         for group in self.learning:
             group.take({name: _listed(columns[name]) for name in group.names})
         found.sort(key=lambda item: item[0])
+        found = self.groups.merge(found, batch, [self.judge.alarms])
         return [finding for _, finding in found] + self._due(batch)
 
     def _check_stuck(self, batch: Batch, features: int) -> list[tuple[int, Finding]]:
@@ -190,7 +195,7 @@ class Watch:
         with np.errstate(divide="ignore"):
             log_shares = np.log(batch.shares * (SHARES["quality"] / max(1, features) / batch.rows))
         withheld, changes = self.check.check(batch.values, batch.ts, batch.first_row, log_shares)
-        batch.codes[withheld] = WITHHELD
+        batch.codes[self.groups.whole(withheld)] = WITHHELD
         found: list[tuple[int, Finding]] = []
         for change in changes:
             block = change.block
@@ -232,7 +237,7 @@ class Watch:
 
     def acknowledge(self, feature: str | None) -> int:
         """Mark open alarms, stuck sensors included, as seen; returns how many."""
-        seen = self._open() if feature is None else self._open() & {feature}
+        seen = {name for name in self._open() if feature is None or concerns(name, feature)}
         self.acknowledged |= seen
         return len(seen)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from edge_mlops_monitor.drift import checkpoint
 from edge_mlops_monitor.drift.findings import Where, event
+from edge_mlops_monitor.drift.groups import concerns
 from edge_mlops_monitor.drift.reference import (
     Column,
     FeatureReference,
@@ -184,7 +185,7 @@ class Watcher:
         """
         count = 0
         for watch in self._matching(model, model_version, source):
-            names = [name for name in watch.known if feature in (None, name, name.partition(".")[2])]
+            names = [name for name in watch.known if feature is None or concerns(name, feature)]
             watch.forget(names)
             count += len(names)
         return count

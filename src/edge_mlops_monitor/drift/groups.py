@@ -1,0 +1,236 @@
+"""One cause, one alarm: the features that were measured on one array are reported together.
+
+A camera that goes dark changes every number that is kept of its frames. The first block in which any of
+them is in alarm makes one event about the frame, which names what is wrong with it and the features that
+show it. While it is open the others join it, and when the last is over, so is it. A camera that freezes
+while something else is wrong with it is reported all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mlops_monitor.drift import findings
+from edge_mlops_monitor.drift.batch import Batch
+from edge_mlops_monitor.drift.binning import NumericBins
+from edge_mlops_monitor.drift.findings import Where, figure, scale_of
+from edge_mlops_monitor.drift.reference import QUANTILES, FeatureReference, Stream
+from edge_mlops_monitor.features import array_of
+from edge_mlops_monitor.quality.images import BLURRED, DARK, FROZEN, SHIFTED, Level, cause, is_light
+from edge_mlops_monitor.quality.stuck import RunLengths
+from edge_mlops_monitor.records import DriftResult, Event
+
+Found = list[tuple[int, "DriftResult | Event"]]  # with the block in which it was found
+
+LAST_ROWS = 3  # of the block that raised the alarm, by which its cause is named
+NAMED_AS_THEY_ARE = ("missing", "wrong_type")  # whatever else changed, there is no frame
+WORDS = {  # the type of an alarm: what is said, the number that shows it, and what is said when it is over
+    DARK: ("is dark", "mean", "is no longer dark"),
+    FROZEN: ("is frozen", "fingerprint", "moves again"),
+    BLURRED: ("is blurred", "sharpness", "is sharp again"),
+    SHIFTED: ("has a shifted histogram", "mean", "has its usual histogram again"),
+}
+
+
+def arrays_of(names: Iterable[str]) -> dict[str, str]:
+    """The features that were measured on an array, each with the array.
+
+    >>> arrays_of(["inputs.e.mean", "inputs.e.nonfinite", "inputs.speed.mean"])
+    {'inputs.e.mean': 'inputs.e', 'inputs.e.nonfinite': 'inputs.e'}
+    """
+    found = {name: array_of(name) for name in names}
+    arrays = {array for array, measured in found.values() if measured == "nonfinite"}
+    return {name: array for name, (array, _) in found.items() if array in arrays}
+
+
+def concerns(feature: str, name: str) -> bool:
+    """Whether `feature` is `name`, with or without its side, or was measured on an array of that name."""
+    array = array_of(feature)[0]
+    return name in (feature, feature.partition(".")[2]) or (bool(array) and concerns(array, name))
+
+
+def watched_as(name: str, reference: FeatureReference, known: Iterable[str]) -> FeatureReference:
+    """The reference as it is to be used: of images only fingerprints can be stuck, and do nothing else."""
+    array, measured = array_of(name)
+    if not reference.numeric or f"{array}.fingerprint" not in known:
+        return reference
+    if measured != "fingerprint":
+        return msgspec.structs.replace(reference, runs=RunLengths())
+    missing = reference.counts[-1]
+    bins = NumericBins(edges=[], cells=[0], names=["any", "missing"])
+    counts, rows = [reference.n - missing, missing], float(reference.n)
+    return msgspec.structs.replace(reference, bins=bins, counts=counts, tau=1.0, effective_rows=rows)
+
+
+class Groups:
+    """The arrays of one stream, and what is open about them.
+
+    `open` holds by array the episodes, each with its type, event and beginning, and with the features
+    that are in it and as what.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.open: dict[str, list[dict[str, Any]]] = {}
+        self.keep([], [])
+
+    def keep(self, names: Sequence[str], references: Sequence[FeatureReference]) -> None:
+        """Go on with these features."""
+        self._arrays = arrays_of(names)
+        self._places = {name: place for place, name in enumerate(names)}
+        self._references = list(references)
+        fingerprints = {name: self._places.get(f"{self._arrays.get(name)}.fingerprint") for name in names}
+        self._shown_by = np.array(
+            [self._places[name] if place is None else place for name, place in fingerprints.items()],
+            dtype=np.int64,
+        )
+        for array, episodes in list(self.open.items()):
+            for episode in episodes:
+                episode["shown_by"] = [pair for pair in episode["shown_by"] if pair[0] in self._places]
+            self.open[array] = [episode for episode in episodes if episode["shown_by"]]
+
+    def whole(self, repeated: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Rows and features that are repeats, with all features of a frame where its fingerprint is."""
+        return repeated | repeated[:, self._shown_by] if self._arrays else repeated
+
+    def merge(self, found: Found, batch: Batch, opened: Sequence[Mapping[str, dict[str, Any]]]) -> Found:
+        """The findings, in the order of their blocks, with those about arrays put together.
+
+        `opened` are open alarms by feature, which are told the event that they are part of.
+        """
+        if not self._arrays or not any(isinstance(finding, Event) for _, finding in found):
+            return found
+        merged: Found = []
+        for block, part in groupby(found, key=itemgetter(0)):
+            alarms: dict[str, list[Event]] = {}
+            for _, finding in part:
+                feature = finding.data.get("feature", "") if isinstance(finding, Event) else ""
+                array = self._arrays.get(feature)
+                if array is None or not isinstance(finding, Event):
+                    merged.append((block, finding))
+                elif finding.type == "recovery":
+                    merged += [(block, event) for event in self._end(array, finding)]
+                else:
+                    alarms.setdefault(array, []).append(finding)
+            for array, events in alarms.items():
+                merged += [(block, event) for event in self._begin(array, events, batch, block)]
+                self._tell(array, events, opened)
+        return merged
+
+    def _begin(self, array: str, events: list[Event], batch: Batch, block: int) -> list[Event]:
+        levels = self._levels(array, batch, block)
+        type = self._type(array, events, levels)
+        episodes = self.open.setdefault(array, [])
+        shown_by = [[event.data["feature"], event.type] for event in events]
+        if episodes and (type != FROZEN or any(one["type"] in (DARK, FROZEN) for one in episodes)):
+            episodes[-1]["shown_by"] += shown_by
+            return []
+        where = Where(self.stream, array, batch.last_row(block), batch.last_ts(block))
+        leading = max(events, key=lambda event: abs(event.data["effect"] or 0.0))
+        told = self._named(type, where, levels, events) if type in WORDS else _plainly(where, leading, events)
+        since = told.data["since"]
+        episodes.append({"type": type, "event": told.id, "since": since, "shown_by": shown_by})
+        return [told]
+
+    def _type(self, array: str, events: list[Event], levels: Mapping[str, Level]) -> str:
+        types = [event.type for event in events]
+        if f"{array}.fingerprint" not in self._places or set(types) & set(NAMED_AS_THEY_ARE):
+            return next((type for type in types if type in NAMED_AS_THEY_ARE), types[0])
+        return cause(levels, "stuck" in types) or types[0]
+
+    def _levels(self, array: str, batch: Batch, block: int) -> dict[str, Level]:
+        """The middle one of the last values of each field of an array, and what is usual."""
+        end = (block + 1) * batch.rows
+        last = batch.values[max(end - LAST_ROWS, end - batch.rows) : end]
+        low, high = QUANTILES.index(0.01), QUANTILES.index(0.99)
+        found = {}
+        for name, of in self._arrays.items():
+            place = self._places[name]
+            reference, values = self._references[place], last[:, place]
+            values = values[~np.isnan(values)]
+            if of == array and len(values) and reference.quantiles:
+                ends = reference.quantiles[low], reference.quantiles[high]
+                now, usual = float(np.median(values)), reference.mean or 0.0
+                found[array_of(name)[1]] = Level(now, usual, scale_of(reference), *ends)
+        return found
+
+    def _named(self, type: str, where: Where, levels: Mapping[str, Level], events: list[Event]) -> Event:
+        shown_by = _shown(type, levels)
+        own = [event for event in events if event.data["feature"] == f"{where.feature}.{shown_by}"]
+        first = min(own or events, key=lambda event: float(event.data["since"]))
+        data = {name: first.data[name] for name in ("method", "since", "since_index")}
+        if type == FROZEN:
+            stuck = next(event for event in events if event.type == "stuck")
+            data |= {"effect": stuck.data["effect"], "effect_unit": "identical frames"}
+            figures = f"{stuck.data['effect']:.0f} identical frames; the longest run of the reference is "
+            figures += str(stuck.data["longest_run"])
+        else:
+            level = levels[shown_by]
+            data |= {"effect": level.moved, "effect_unit": "reference sd"}
+            data |= {"before": {shown_by: level.usual}, "after": {shown_by: level.now}}
+            figures = f"{shown_by} {figure(level.usual)} -> {figure(level.now)}"
+        since = findings.clock(data["since"], data["since_index"])
+        message = f"{where.subject} {WORDS[type][0]} since {since} ({figures})"
+        return findings.event(type, "alarm", where, message, data | {"drivers": _drivers(events)})
+
+    def _end(self, array: str, recovery: Event) -> list[Event]:
+        """What there is to say when one feature is back."""
+        over = [recovery.data["feature"], recovery.data["of"]]
+        episodes = self.open.get(array, [])
+        for episode in episodes:
+            if over in episode["shown_by"]:
+                episode["shown_by"].remove(over)
+                if episode["shown_by"]:
+                    return []
+                episodes.remove(episode)
+                where = Where(self.stream, array, recovery.data["row"], recovery.ts)
+                of = episode["type"]
+                words = WORDS[of][2] if of in WORDS else _words(recovery)
+                return [findings.recovery(where, of, words, episode["since"])]
+        return [recovery]
+
+    def _tell(self, array: str, events: list[Event], opened: Sequence[Mapping[str, dict[str, Any]]]) -> None:
+        for event in events:
+            for alarms in opened:
+                alarm = alarms.get(event.data["feature"])
+                if alarm is not None and alarm.get("event") == event.id:
+                    alarm["event"] = self.open[array][-1]["event"]
+
+
+def _shown(type: str, levels: Mapping[str, Level]) -> str:
+    """The field by which the cause is shown: of a histogram the mean, or what moved most."""
+    if type != SHIFTED or ("mean" in levels and levels["mean"].outside):
+        return WORDS[type][1]
+    return max(filter(is_light, levels), key=lambda name: abs(levels[name].moved))
+
+
+def _plainly(where: Where, leading: Event, events: list[Event]) -> Event:
+    """The event about one feature, told about the array; the other features are named."""
+    field = array_of(leading.data["feature"])[1]
+    others = [array_of(event.data["feature"])[1] for event in events if event is not leading]
+    message = f"{where.subject}: {field} {_words(leading)}"
+    message += f"; also {', '.join(others)}" if others else ""
+    data = {name: value for name, value in leading.data.items() if name != "feature"}
+    data["drivers"] = _drivers(events)
+    return findings.event(leading.type, "alarm", where, message, data)
+
+
+def _drivers(events: list[Event]) -> list[dict[str, Any]]:
+    """The features that show it, those that moved most first."""
+    wanted = ("feature", "effect", "effect_unit")
+    found = [{name: event.data.get(name) for name in wanted} for event in events]
+    return sorted(found, key=lambda driver: -abs(driver["effect"] or 0.0))
+
+
+def _words(event: Event) -> str:
+    """What the event says, without whom it is about."""
+    data = event.data
+    stream = (data["model"], data["model_version"], data["source"])
+    return event.message.removeprefix(Where(stream, data["feature"], 0, 0.0).subject).strip()
