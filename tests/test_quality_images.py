@@ -249,9 +249,8 @@ def test_an_embedding_that_drifts_is_one_alarm_with_its_drivers() -> None:
         "times reference sd",
         "total variation",
     }
-    sizes = [abs(driver["effect"]) for driver in drivers]
-    assert sizes == sorted(sizes, reverse=True)
     assert alarm.data["effect"] == drivers[0]["effect"]
+    assert len(drivers) == len({driver["feature"] for driver in drivers}) > 1
 
 
 def test_counts_in_a_large_array_are_one_alarm_too() -> None:

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from edge_mlops_monitor.drift import findings
 from edge_mlops_monitor.drift.batch import Batch
 from edge_mlops_monitor.drift.binning import NumericBins
-from edge_mlops_monitor.drift.findings import Where, figure, scale_of
+from edge_mlops_monitor.drift.findings import Where, scale_of
 from edge_mlops_monitor.drift.reference import QUANTILES, FeatureReference, Stream
+from edge_mlops_monitor.drift.telling import alarm, words_when_over
 from edge_mlops_monitor.features import array_of
-from edge_mlops_monitor.quality.images import BLURRED, DARK, FROZEN, SHIFTED, Level, cause, is_light
+from edge_mlops_monitor.quality.images import DARK, FROZEN, Level, cause
 from edge_mlops_monitor.quality.stuck import RunLengths
 from edge_mlops_monitor.records import DriftResult, Event
 
@@ -31,12 +32,6 @@ Found = list[tuple[int, "DriftResult | Event"]]  # with the block in which it wa
 
 LAST_ROWS = 3  # of the block that raised the alarm, by which its cause is named
 NAMED_AS_THEY_ARE = ("missing", "wrong_type")  # whatever else changed, there is no frame
-WORDS = {  # the type of an alarm: what is said, the number that shows it, and what is said when it is over
-    DARK: ("is dark", "mean", "is no longer dark"),
-    FROZEN: ("is frozen", "fingerprint", "moves again"),
-    BLURRED: ("is blurred", "sharpness", "is sharp again"),
-    SHIFTED: ("has a shifted histogram", "mean", "has its usual histogram again"),
-}
 
 
 def arrays_of(names: Iterable[str]) -> dict[str, str]:
@@ -133,8 +128,7 @@ class Groups:
             episodes[-1]["shown_by"] += shown_by
             return []
         where = Where(self.stream, array, batch.last_row(block), batch.last_ts(block))
-        leading = max(events, key=lambda event: abs(event.data["effect"] or 0.0))
-        told = self._named(type, where, levels, events) if type in WORDS else _plainly(where, leading, events)
+        told = alarm(type, where, events, levels)
         since = told.data["since"]
         episodes.append({"type": type, "event": told.id, "since": since, "shown_by": shown_by})
         return [told]
@@ -149,36 +143,16 @@ class Groups:
         """The middle one of the last values of each field of an array, and what is usual."""
         end = (block + 1) * batch.rows
         last = batch.values[max(end - LAST_ROWS, end - batch.rows) : end]
-        low, high = QUANTILES.index(0.01), QUANTILES.index(0.99)
         found = {}
         for name, of in self._arrays.items():
-            place = self._places[name]
+            field, place = array_of(name)[1], self._places[name]
             reference, values = self._references[place], last[:, place]
             values = values[~np.isnan(values)]
-            if of == array and len(values) and reference.quantiles:
-                ends = reference.quantiles[low], reference.quantiles[high]
+            if of == array and field != "fingerprint" and len(values) and reference.quantiles:
                 now, usual = float(np.median(values)), reference.mean or 0.0
-                found[array_of(name)[1]] = Level(now, usual, scale_of(reference), *ends)
+                ends = [reference.quantiles[QUANTILES.index(share)] for share in (0.01, 0.99)]
+                found[field] = Level(now, usual, scale_of(reference), *ends)
         return found
-
-    def _named(self, type: str, where: Where, levels: Mapping[str, Level], events: list[Event]) -> Event:
-        shown_by = _shown(type, levels)
-        own = [event for event in events if event.data["feature"] == f"{where.feature}.{shown_by}"]
-        first = min(own or events, key=lambda event: float(event.data["since"]))
-        data = {name: first.data[name] for name in ("method", "since", "since_index")}
-        if type == FROZEN:
-            stuck = next(event for event in events if event.type == "stuck")
-            data |= {"effect": stuck.data["effect"], "effect_unit": "identical frames"}
-            figures = f"{stuck.data['effect']:.0f} identical frames; the longest run of the reference is "
-            figures += str(stuck.data["longest_run"])
-        else:
-            level = levels[shown_by]
-            data |= {"effect": level.moved, "effect_unit": "reference sd"}
-            data |= {"before": {shown_by: level.usual}, "after": {shown_by: level.now}}
-            figures = f"{shown_by} {figure(level.usual)} -> {figure(level.now)}"
-        since = findings.clock(data["since"], data["since_index"])
-        message = f"{where.subject} {WORDS[type][0]} since {since} ({figures})"
-        return findings.event(type, "alarm", where, message, data | {"drivers": _drivers(events)})
 
     def _end(self, array: str, recovery: Event) -> list[Event]:
         """What there is to say when one feature is back."""
@@ -192,45 +166,12 @@ class Groups:
                 episodes.remove(episode)
                 where = Where(self.stream, array, recovery.data["row"], recovery.ts)
                 of = episode["type"]
-                words = WORDS[of][2] if of in WORDS else _words(recovery)
-                return [findings.recovery(where, of, words, episode["since"])]
+                return [findings.recovery(where, of, words_when_over(of, recovery), episode["since"])]
         return [recovery]
 
     def _tell(self, array: str, events: list[Event], opened: Sequence[Mapping[str, dict[str, Any]]]) -> None:
         for event in events:
             for alarms in opened:
-                alarm = alarms.get(event.data["feature"])
-                if alarm is not None and alarm.get("event") == event.id:
-                    alarm["event"] = self.open[array][-1]["event"]
-
-
-def _shown(type: str, levels: Mapping[str, Level]) -> str:
-    """The field by which the cause is shown: of a histogram the mean, or what moved most."""
-    if type != SHIFTED or ("mean" in levels and levels["mean"].outside):
-        return WORDS[type][1]
-    return max(filter(is_light, levels), key=lambda name: abs(levels[name].moved))
-
-
-def _plainly(where: Where, leading: Event, events: list[Event]) -> Event:
-    """The event about one feature, told about the array; the other features are named."""
-    field = array_of(leading.data["feature"])[1]
-    others = [array_of(event.data["feature"])[1] for event in events if event is not leading]
-    message = f"{where.subject}: {field} {_words(leading)}"
-    message += f"; also {', '.join(others)}" if others else ""
-    data = {name: value for name, value in leading.data.items() if name != "feature"}
-    data["drivers"] = _drivers(events)
-    return findings.event(leading.type, "alarm", where, message, data)
-
-
-def _drivers(events: list[Event]) -> list[dict[str, Any]]:
-    """The features that show it, those that moved most first."""
-    wanted = ("feature", "effect", "effect_unit")
-    found = [{name: event.data.get(name) for name in wanted} for event in events]
-    return sorted(found, key=lambda driver: -abs(driver["effect"] or 0.0))
-
-
-def _words(event: Event) -> str:
-    """What the event says, without whom it is about."""
-    data = event.data
-    stream = (data["model"], data["model_version"], data["source"])
-    return event.message.removeprefix(Where(stream, data["feature"], 0, 0.0).subject).strip()
+                mine = alarms.get(event.data["feature"])
+                if mine is not None and mine.get("event") == event.id:
+                    mine["event"] = self.open[array][-1]["event"]
