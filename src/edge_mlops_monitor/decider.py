@@ -20,13 +20,15 @@ from edge_mlops_monitor import leases
 from edge_mlops_monitor.blocks import FIELDS, Block
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.drift.settings import Settings
-from edge_mlops_monitor.features import columns_of
+from edge_mlops_monitor.features import ERRORS, columns_of
+from edge_mlops_monitor.joining import LABELS, Joining
 from edge_mlops_monitor.records import DriftResult, Event
 from edge_mlops_monitor.store import Store
 from edge_mlops_monitor.transaction import Transaction
 
 STATE = "decider"
 FEATURES = "features"  # what `status` shows of each feature, without waking NumPy
+PERFORMANCE = "performance"  # the same of labels and figures
 CHECKPOINT_SECONDS = 300.0
 ORDERS = ("rebaseline", "acknowledged", "reference_set")  # events by which users tell the decider something
 TS, MODEL, VERSION, SOURCE, INPUTS, OUTPUTS, ERROR = (
@@ -70,6 +72,7 @@ class Decider:
         self._on_found = on_found
         self._lock = threading.RLock()
         self._watcher: Any = None
+        self._joining = Joining(settings, (), "")
         self._checkpoint = Checkpoint()
         self._written_at = 0.0
 
@@ -84,7 +87,7 @@ class Decider:
                 self._watcher = None  # the holder's state will be newer than ours
                 return None
             if self._watcher is None:
-                self._watcher, self._checkpoint = self._restore(store)
+                self._watcher, self._joining, self._checkpoint = self._restore(store)
                 self._written_at = now
             if (
                 self._catch_up(store, commit=True, deadline=deadline)
@@ -99,20 +102,29 @@ class Decider:
         with self._lock:
             self.step(self._clock.monotonic())
             if self._watcher is not None:
-                return list(self._watcher.check())
-        watcher, _ = self._peek(store)
-        return list(watcher.check())
+                return _checked(self._watcher, self._joining)
+        return _checked(*self._peek(store))
 
     def features(self) -> list[dict[str, Any]] | None:
         """The state of each feature, where this process decides; None where it does not."""
         with self._lock:
-            return None if self._watcher is None else listed(self._watcher.status())
+            return None if self._watcher is None else self._listed()
+
+    def performance(self) -> dict[str, Any] | None:
+        """What labels say about the models, where this process decides; None where it does not."""
+        with self._lock:
+            return None if self._watcher is None else self._joining.status()
+
+    def _listed(self) -> list[dict[str, Any]]:
+        errors = self._joining.watcher.status() if self._joining.in_use else {}
+        return listed(self._watcher.status()) + listed(errors)
 
     def references(self) -> list[Any]:
         """The references in force, given and learned."""
         with self._lock:
-            watcher = self._watcher or self._peek(self._open_store())[0]
-            return list(watcher.references())
+            mine = (self._watcher, self._joining)
+            watcher, joining = mine if self._watcher is not None else self._peek(self._open_store())
+            return [*watcher.references(), *joining.references()]
 
     def close(self) -> None:
         """Write the state down and let another process decide."""
@@ -128,30 +140,35 @@ class Decider:
         self._lock = threading.RLock()
         self._watcher = None
 
-    def _peek(self, store: Store) -> tuple[Any, Checkpoint]:
-        """A watcher as of now that commits nothing, for a process that only asks."""
-        mine, kept = self._watcher, self._checkpoint
+    def _peek(self, store: Store) -> tuple[Any, Joining]:
+        """Decisions as of now that commit nothing, for a process that only asks."""
+        mine = self._watcher, self._joining, self._checkpoint
         try:
-            self._watcher, self._checkpoint = self._restore(store)
+            self._watcher, self._joining, self._checkpoint = self._restore(store)
             self._catch_up(store, commit=False)
-            return self._watcher, self._checkpoint
+            return self._watcher, self._joining
         finally:
-            self._watcher, self._checkpoint = mine, kept
+            self._watcher, self._joining, self._checkpoint = mine
 
-    def _restore(self, store: Store) -> tuple[Any, Checkpoint]:
+    def _restore(self, store: Store) -> tuple[Any, Joining, Checkpoint]:
         from edge_mlops_monitor.drift.watcher import Watcher
 
         references = list(self._read_references())
-        watcher = Watcher(self._settings, references)
         digest = _digest(self._settings, references)
+        of_errors = [one for one in references if one.only_rises]
+        watcher = Watcher(self._settings, [one for one in references if not one.only_rises])
+        joining = Joining(self._settings, of_errors, digest)
+        labels = store.get(LABELS)
+        if labels is not None:
+            joining.restore(labels)
         stored = store.get(STATE)
         if stored is None:
-            return watcher, Checkpoint(digest=digest)
+            return watcher, joining, Checkpoint(digest=digest)
         checkpoint = msgspec.msgpack.decode(stored, type=Checkpoint)
         if checkpoint.digest == digest and checkpoint.watcher:
             watcher.restore(checkpoint.watcher)
         checkpoint.digest = digest  # other settings or references: decided anew from here on
-        return watcher, checkpoint
+        return watcher, joining, checkpoint
 
     def _catch_up(self, store: Store, *, commit: bool, deadline: float | None = None) -> bool:
         moved = self._obey(store)
@@ -160,13 +177,27 @@ class Decider:
             self._commit(store, [])
         while found := store.blocks("predictions", after=self._checkpoint.cursor, limit=1):
             findings = self._decide(found[0])
+            findings += self._joining.meet(found[0])
             self._checkpoint.cursor = found[0].key
             moved = True
             if findings and commit:
                 self._commit(store, findings)
             if deadline is not None and self._clock.monotonic() > deadline:
-                break
+                return moved
             time.sleep(0)  # let the host's threads run between two blocks
+        return self._read_labels(store, commit=commit, deadline=deadline) or moved
+
+    def _read_labels(self, store: Store, *, commit: bool, deadline: float | None) -> bool:
+        """Take in the labels that came, once all predictions are; whether there were any."""
+        moved = False
+        while found := store.blocks("actuals", after=self._joining.cursor, limit=1):
+            findings = self._joining.take(store, found[0])
+            moved = True
+            if findings and commit:
+                self._commit(store, findings)
+            if deadline is not None and self._clock.monotonic() > deadline:
+                break
+            time.sleep(0)
         return moved
 
     def _decide(self, block: Block) -> list[Finding]:
@@ -191,23 +222,35 @@ class Decider:
     def _carry_out(self, store: Store, event: Event) -> None:
         data = event.data
         if event.type == "rebaseline":
-            self._watcher.rebaseline(
-                **{name: data.get(name) for name in ("model", "model_version", "source", "feature")}
-            )
+            chosen = {name: data.get(name) for name in ("model", "model_version", "source", "feature")}
+            for watcher in self._watchers_of(chosen["feature"]):
+                watcher.rebaseline(**chosen)
         elif event.type == "acknowledged" and data.get("feature"):
             stream = (data.get("model"), data.get("model_version"), data.get("source"))
-            self._watcher.acknowledge(stream, data["feature"])
+            for watcher in self._watchers_of(data["feature"]):
+                watcher.acknowledge(stream, data["feature"])
         elif event.type == "reference_set":
             values = store.get(REFERENCE + str(data.get("reference")))
             if values is not None:
-                self._watcher.set_reference(**msgspec.msgpack.decode(values))
+                given = msgspec.msgpack.decode(values)
+                for watcher in self._watchers_of(given["feature"]):
+                    watcher.set_reference(**given)
+
+    def _watchers_of(self, feature: str | None) -> list[Any]:
+        """Who decides about a feature; None stands for all features."""
+        if feature is None:
+            return [self._watcher, *([self._joining.watcher.watcher] if self._joining.in_use else [])]
+        return [self._joining.watcher.watcher if feature.startswith(ERRORS) else self._watcher]
 
     def _commit(self, store: Store, findings: list[Finding]) -> None:
         self._checkpoint.watcher = self._watcher.state()
         with store.transaction() as tx:
             write_findings(tx, findings)
             tx.put(STATE, msgspec.msgpack.encode(self._checkpoint))
-            tx.put(FEATURES, msgspec.json.encode(listed(self._watcher.status())))
+            tx.put(FEATURES, msgspec.json.encode(self._listed()))
+            if self._joining.in_use:
+                tx.put(LABELS, self._joining.state())
+                tx.put(PERFORMANCE, msgspec.json.encode(self._joining.status()))
         self._written_at = self._clock.monotonic()
         if any(isinstance(finding, Event) for finding in findings):
             self._on_found()
@@ -240,6 +283,11 @@ def listed(status: dict[Stream, dict[str, dict[str, Any]]]) -> list[dict[str, An
         for (model, version, source), features in status.items()
         for feature, state in features.items()
     ]
+
+
+def _checked(watcher: Any, joining: Joining) -> list[DriftResult]:
+    """The present answers about all features, errors included."""
+    return [*watcher.check(), *(joining.watcher.watcher.check() if joining.in_use else [])]
 
 
 def write_findings(tx: Transaction, findings: Iterable[Finding]) -> None:

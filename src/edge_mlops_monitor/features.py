@@ -19,6 +19,7 @@ from edge_mlops_monitor.records import Prediction
 
 Columns = dict[str, list["float | str | None"]]
 
+ERRORS = "performance.error"  # how the features begin that are a model's errors
 MAX_ELEMENTS = 64  # longer sequences are summarised
 MAX_DEPTH = 8
 MAX_CATEGORY = 256  # characters of a category that are kept

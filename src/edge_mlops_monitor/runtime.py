@@ -238,27 +238,33 @@ class Runtime:
     def decider(self) -> Decider:
         """What decides, made when first needed: it brings NumPy."""
         if self._decider is None:
-            with lifetime.importing:
-                import edge_mlops_monitor.drift.watcher  # noqa: F401  # NumPy
-                from edge_mlops_monitor.decider import Decider
-
-            self._decider = Decider(
-                self.open_store,
-                self._drift_settings(),
-                self._read_references,
-                clock=self.clock,
-                on_found=partial(self._wake, "notifier"),
-            )
+            with lifetime.importing:  # a thread of ours and one of the host may ask at the same moment
+                if self._decider is None:
+                    self._decider = self._made_decider()
         return self._decider
+
+    def _made_decider(self) -> Decider:
+        import edge_mlops_monitor.drift.watcher  # noqa: F401  # NumPy
+        from edge_mlops_monitor.decider import Decider
+
+        return Decider(
+            self.open_store,
+            self._drift_settings(),
+            self._read_references,
+            clock=self.clock,
+            on_found=partial(self._wake, "notifier"),
+        )
 
     @property
     def uploader(self) -> Uploader:
         """What uploads, made when first needed."""
         if self._uploader is None:
+            store = self.open_store()
             with lifetime.importing:
                 from edge_mlops_monitor.telemetry.uploader import Uploader
 
-            self._uploader = Uploader(self.open_store(), self._sink_makers, self.config.telemetry, self.clock)
+                if self._uploader is None:
+                    self._uploader = Uploader(store, self._sink_makers, self.config.telemetry, self.clock)
         return self._uploader
 
     # - what EdgeMonitor offers -
@@ -301,11 +307,15 @@ class Runtime:
             "buffered": self.recorder.buffered,
             "running": sorted(name for name, worker in self._workers.items() if worker.running),
             "last_error": next(filter(None, errors), known["last_error"]),
-            "features": known["features"] if (mine := self._features()) is None else mine,
+            **self._decided(),
         }
 
-    def _features(self) -> list[dict[str, Any]] | None:
-        return None if self._decider is None else self._decider.features()
+    def _decided(self) -> dict[str, Any]:
+        """What this process knows better than the database, where it decides."""
+        if self._decider is None:
+            return {}
+        found = {"features": self._decider.features(), "performance": self._decider.performance()}
+        return {name: value for name, value in found.items() if value is not None}
 
     def check_drift(self) -> list[DriftResult]:
         """Check now, and store the results."""

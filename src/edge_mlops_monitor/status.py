@@ -44,6 +44,7 @@ def describe(store: Store, config: Config) -> dict[str, Any]:
         "device_id": store.device_id,
         "generation": store.generation,
         "features": msgspec.json.decode(store.get("features") or b"[]"),
+        "performance": msgspec.json.decode(store.get("performance") or b"{}"),
         "processes": leases.holders(store),
         "database": {
             "exists": True,
@@ -78,6 +79,7 @@ def nothing() -> dict[str, Any]:
         "device_id": "",
         "generation": "",
         "features": [],
+        "performance": {},
         "processes": {},
     }
 

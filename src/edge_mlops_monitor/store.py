@@ -146,6 +146,11 @@ class Store:
         with self._connected() as connection:
             return Transaction(self, connection).find_block(prediction_id)
 
+    def find_predictions(self, ids: Sequence[str]) -> dict[str, list[Any]]:
+        """The rows of those of these predictions that are still here, by id (see `blocks.FIELDS`)."""
+        with self._connected() as connection:
+            return Transaction(self, connection).find_predictions(ids)
+
     def counts(self) -> dict[str, int]:
         """Records of each kind that are in the database now."""
         return dict(self.query("SELECT kind, stored - removed FROM sequences"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ _BLOCK_COLUMNS = (
     "b.key, g.name, g.boot_id, g.device_id, b.first_seq, b.records, b.session, b.first_ts, b.last_ts, "
     "b.synced, b.payload"
 )
+
+MOST_PARAMETERS = 500  # of one statement
+ID = blocks.FIELDS["predictions"].index("id")
 
 
 class Transaction:
@@ -131,6 +135,36 @@ class Transaction:
             where = "b.session = ? AND b.first_n <= ? AND b.last_n >= ? ORDER BY b.key DESC LIMIT 1"
             found = self.blocks("predictions", where, (split[0], split[1], split[1]))
         return found[0] if found else None
+
+    def find_predictions(self, ids: Sequence[str]) -> dict[str, list[Any]]:
+        """The rows (see `FIELDS`) of those of these predictions that are still here, each block read once."""
+        wanted = set(ids)
+        found: dict[str, list[Any]] = {}
+        for key in sorted(self._keys_of(sorted(wanted))):
+            for block in self.blocks("predictions", "b.key = ?", (key,)):
+                found.update({row[ID]: row for row in block.rows() if row[ID] in wanted})
+        return found
+
+    def _keys_of(self, ids: Sequence[str]) -> set[int]:
+        """The blocks in which these predictions may be."""
+        keys: set[int] = set()
+        for begin in range(0, len(ids), MOST_PARAMETERS):
+            part = ids[begin : begin + MOST_PARAMETERS]
+            marks = ",".join("?" * len(part))
+            keys.update(row[0] for row in self.sql(f"SELECT key FROM caller_ids WHERE id IN ({marks})", part))
+        numbers: dict[str, list[int]] = {}
+        for split in filter(None, map(blocks.split_id, ids)):
+            numbers.setdefault(split[0], []).append(split[1])
+        sql = (
+            "SELECT key, first_n, last_n FROM predictions WHERE session = ? AND first_n <= ? AND last_n >= ?"
+        )
+        for session, wanted in numbers.items():
+            wanted.sort()
+            for key, first, last in self.sql(sql, (session, wanted[-1], wanted[0])):
+                place = bisect_left(wanted, first)
+                if place < len(wanted) and wanted[place] <= last:
+                    keys.add(key)
+        return keys
 
     def rewrite(self, block: Block, unwanted: Sequence[bool], reason: str) -> int:
         """Take records out of a block; what a sink waited for is declared as given up. How many went."""

@@ -12,6 +12,7 @@ import click
 from edge_mlops_monitor.cli.mistakes import FAILED
 from edge_mlops_monitor.cli.options import config_option, json_option, load, open_store
 from edge_mlops_monitor.cli.output import clock_time, duration, feature_name, number, print_json, rows
+from edge_mlops_monitor.cli.performance import told
 
 if TYPE_CHECKING:
     from edge_mlops_monitor.config import Config
@@ -84,7 +85,12 @@ def _drawn(state: dict[str, Any], config: Config, now: float) -> str:
     lines += [(f"sink {name}", _sink(sink, now)) for name, sink in state["sinks"].items()]
     if not state["sinks"]:
         lines.append(("sinks", "none, so everything stays on the device"))
-    parts = [rows(lines), _features(state["features"]), _events(state["recent_events"])]
+    parts = [
+        rows(lines),
+        _features(state["features"]),
+        told(state["performance"]),
+        _events(state["recent_events"]),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -27,6 +27,7 @@ from edge_mlops_monitor.drift.binning import (
     numeric_bins,
 )
 from edge_mlops_monitor.errors import DataError
+from edge_mlops_monitor.features import ERRORS
 from edge_mlops_monitor.quality.stuck import RunLengths, run_lengths
 
 FORMAT = "edge-mlops-monitor reference"
@@ -37,7 +38,6 @@ MAX_CELLS = 64
 WINSORISED = 8.0  # spreads from the middle at which values are cut where outliers rule
 LEAST_EFFECTIVE_ROWS = 50  # independent rows below which nothing is decided
 SIDES = ("inputs.", "outputs.")
-ERRORS = "performance."  # of features that are a model's errors
 QUANTILES = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 
 Column = Sequence[Any] | NDArray[Any]
