@@ -11,7 +11,7 @@ import threading
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -20,7 +20,8 @@ from edge_mlops_monitor import leases
 from edge_mlops_monitor.blocks import FIELDS, Block
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.drift.settings import Settings
-from edge_mlops_monitor.features import ERRORS, columns_of
+from edge_mlops_monitor.erasure import PURGED_BEFORE
+from edge_mlops_monitor.features import ERRORS, Columns, columns_of
 from edge_mlops_monitor.joining import LABELS, Joining
 from edge_mlops_monitor.records import DriftResult, Event
 from edge_mlops_monitor.store import Store
@@ -39,6 +40,7 @@ REFERENCE = "reference/"  # state names under which `set_reference_data` leaves 
 
 Stream = tuple[str | None, str | None, str | None]
 Finding = DriftResult | Event
+Rows = tuple[Stream, Columns, list[float]]
 
 
 class Checkpoint(msgspec.Struct, kw_only=True):
@@ -54,6 +56,7 @@ class Decider:
     """Decides for the whole device while it holds the lease.
 
     `references` are read once, when the first decision is due; `on_found` is called after each commit.
+    Profiles are made of windows of so many seconds; 0: none.
     """
 
     def __init__(
@@ -64,15 +67,18 @@ class Decider:
         *,
         clock: Clock | None = None,
         on_found: Callable[[], None] = lambda: None,
+        profile_seconds: float = 3600.0,
     ) -> None:
         self._open_store = open_store
         self._settings = settings
         self._read_references = read_references
         self._clock = clock or Clock()
         self._on_found = on_found
+        self._profile_seconds = profile_seconds
         self._lock = threading.RLock()
         self._watcher: Any = None
         self._joining = Joining(settings, (), "")
+        self._profiler: Any = None
         self._checkpoint = Checkpoint()
         self._written_at = 0.0
 
@@ -84,15 +90,15 @@ class Decider:
         store = self._open_store()
         with self._lock:
             if not leases.acquire(store, "decide"):
-                self._watcher = None  # the holder's state will be newer than ours
+                self._watcher = self._profiler = None  # the holder's state will be newer than ours
                 return None
-            if self._watcher is None:
+            if self._profiler is None:
                 self._watcher, self._joining, self._checkpoint = self._restore(store)
+                self._profiler = self._restored_profiler(store)
                 self._written_at = now
-            if (
-                self._catch_up(store, commit=True, deadline=deadline)
-                and now - self._written_at > CHECKPOINT_SECONDS
-            ):
+            moved = self._catch_up(store, commit=True, deadline=deadline)
+            self._profiler.rest(now)
+            if (moved or self._profiler.closed) and now - self._written_at > CHECKPOINT_SECONDS:
                 self._commit(store, [])
         return 0.0 if deadline is not None and self._clock.monotonic() > deadline else None
 
@@ -131,14 +137,15 @@ class Decider:
         with self._lock:
             if self._watcher is not None:
                 store = self._open_store()
+                self._profiler.close()
                 self._commit(store, [])
                 leases.release(store, "decide")
-                self._watcher = None
+                self._watcher = self._profiler = None
 
     def after_fork(self) -> None:
         """In the child: the parent decides."""
         self._lock = threading.RLock()
-        self._watcher = None
+        self._watcher = self._profiler = None
 
     def _peek(self, store: Store) -> tuple[Any, Joining]:
         """Decisions as of now that commit nothing, for a process that only asks."""
@@ -176,7 +183,7 @@ class Decider:
             # At once: after a crash what was decided before an order must not be decided after it.
             self._commit(store, [])
         while found := store.blocks("predictions", after=self._checkpoint.cursor, limit=1):
-            findings = self._decide(found[0])
+            findings = self._decide(found[0], commit)
             findings += self._joining.meet(found[0])
             self._checkpoint.cursor = found[0].key
             moved = True
@@ -200,12 +207,32 @@ class Decider:
             time.sleep(0)
         return moved
 
-    def _decide(self, block: Block) -> list[Finding]:
+    def _decide(self, block: Block, commit: bool) -> list[Finding]:
         findings: list[Finding] = []
-        for stream, rows in _by_stream(block.rows()).items():
-            found = columns_of([row[INPUTS] for row in rows], [row[OUTPUTS] for row in rows])
-            findings.extend(self._watcher.update(stream, found, [row[TS] for row in rows]))
+        streams = list(_streams(block))
+        for stream, columns, ts in streams:
+            findings.extend(self._watcher.update(stream, columns, ts))
+        if commit:
+            self._profile(self._profiler, block, streams)
         return findings
+
+    def _profile(self, profiler: Any, block: Block, streams: Iterable[Rows]) -> None:
+        for stream, columns, ts in streams:
+            profiler.take(stream, columns, ts, self._watcher.in_force(stream))
+        profiler.have_read(block.key, len(block.payload), self._clock.monotonic())
+
+    def _restored_profiler(self, store: Store) -> Any:
+        """The profiler as it was, and what it missed: its state is older than the watcher's."""
+        from edge_mlops_monitor import profiler
+
+        made = profiler.Profiler(self._profile_seconds, self._settings.maximum_features)
+        made.restore(store.get(profiler.STATE), self._checkpoint.cursor, store.get(PURGED_BEFORE))
+        while found := store.blocks("predictions", after=made.cursor, limit=1):
+            if found[0].key > self._checkpoint.cursor:
+                break
+            self._profile(made, found[0], _streams(found[0]))
+            time.sleep(0)
+        return made
 
     def _obey(self, store: Store) -> bool:
         """Carry out what users ordered by events; whether there was any order."""
@@ -251,9 +278,18 @@ class Decider:
             if self._joining.in_use:
                 tx.put(LABELS, self._joining.state())
                 tx.put(PERFORMANCE, msgspec.json.encode(self._joining.status()))
+            self._profiler.write(tx)
+        self._profiler.settle()
         self._written_at = self._clock.monotonic()
         if any(isinstance(finding, Event) for finding in findings):
             self._on_found()
+
+
+def _streams(block: Block) -> Iterator[Rows]:
+    """The features of a block's predictions and their times, stream by stream."""
+    for stream, rows in _by_stream(block.rows()).items():
+        columns = columns_of([row[INPUTS] for row in rows], [row[OUTPUTS] for row in rows])
+        yield stream, columns, [row[TS] for row in rows]
 
 
 def _by_stream(rows: list[list[Any]]) -> dict[Stream, list[list[Any]]]:

@@ -19,6 +19,8 @@ from edge_mlops_monitor.schema import KINDS
 from edge_mlops_monitor.store import Store
 from edge_mlops_monitor.transaction import Transaction
 
+PURGED_BEFORE = "purged before"  # state: a time and a token, for those who hold more than records
+
 
 def erase(store: Store, *, before: float | None = None, prediction_id: str | None = None) -> dict[str, int]:
     """Erase everything recorded before a time, or one prediction and its labels; records erased, by kind."""
@@ -31,6 +33,8 @@ def erase(store: Store, *, before: float | None = None, prediction_id: str | Non
             tx.sql("DELETE FROM caller_ids WHERE id = ?", (prediction_id,))
         erased["actuals"] = _erase_everywhere(store, "actuals", "prediction_id", prediction_id)
     if before is not None:
+        with store.transaction() as tx:
+            tx.put(PURGED_BEFORE, msgspec.msgpack.encode((before, secrets.token_bytes(8))))
         for kind in KINDS:
             erased[kind] = erased.get(kind, 0) + _erase_before(store, kind, before)
     store.scrub()

@@ -253,6 +253,7 @@ class Runtime:
             self._read_references,
             clock=self.clock,
             on_found=partial(self._wake, "notifier"),
+            profile_seconds=60 * self.config.model_logging.profile_minutes,
         )
 
     @property

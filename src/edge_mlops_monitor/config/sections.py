@@ -127,6 +127,15 @@ class ModelLogging(Section, frozen=True, kw_only=True):
             "empty: only max_sqlite_size_mb bounds them."
         ),
     ] = None
+    profile_minutes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_080,
+            description="Length of the windows whose counts, moments and quantiles are kept as profiles of "
+            "each feature; 0: none.",
+        ),
+    ] = 60
     redact: Annotated[
         dict[str, Treatment],
         Meta(

@@ -6,6 +6,7 @@ than 32 of them (see `profiles.labels`).
 
 from __future__ import annotations
 
+import math
 import zlib
 from array import array
 from collections import Counter
@@ -89,15 +90,21 @@ def fingerprint(reference: FeatureReference) -> str:
     return f"{zlib.crc32(packed):08x}{zlib.adler32(packed):08x}"
 
 
-def take(features: Mapping[str, Profiled], columns: Mapping[str, Column], ts: Floats) -> None:
+def take(features: Mapping[str, Profiled], columns: Mapping[str, Column], ts: Sequence[float]) -> None:
     """Add rows to the summaries of their features; a feature without a column is missing in all of them."""
+    times = np.asarray(ts, dtype=np.float64)
+    times = times[np.isfinite(times)]
     for begin in range(0, len(ts), MOST_ROWS):
-        part = slice(begin, begin + MOST_ROWS)
-        _take(features, {name: column[part] for name, column in columns.items()}, ts[part])
+        end = min(begin + MOST_ROWS, len(ts))
+        _take(features, {name: column[begin:end] for name, column in columns.items()}, end - begin)
+    for feature in features.values():
+        summary = feature.summary
+        summary.since = min(summary.since, float(times.min(initial=math.inf)))
+        summary.until = max(summary.until, float(times.max(initial=-math.inf)))
 
 
-def _take(features: Mapping[str, Profiled], columns: Mapping[str, Column], ts: Floats) -> None:
-    values = np.full((len(features), len(ts)), np.nan)
+def _take(features: Mapping[str, Profiled], columns: Mapping[str, Column], rows: int) -> None:
+    values = np.full((len(features), rows), np.nan)
     seen = [
         None if (column := columns.get(name)) is None else _fill(values[place], column)
         for place, name in enumerate(features)
@@ -109,14 +116,12 @@ def _take(features: Mapping[str, Profiled], columns: Mapping[str, Column], ts: F
     if not whole:
         values[~finite] = np.nan
     values.sort(axis=1)
-    first, last = float(ts.min()), float(ts.max())
     for feature, ordered, count, cells, (total, squares) in zip(
         features.values(), values, numbers.tolist(), seen, moments, strict=True
     ):
-        feature.take(ordered[:count], cells, len(ts))
+        feature.take(ordered[:count], cells, rows)
         summary = feature.summary
         summary.total, summary.squares = summary.total.plus(total), summary.squares.plus(squares)
-        summary.since, summary.until = min(summary.since, first), max(summary.until, last)
     fill([feature.summary.buckets for feature in features.values()], values, numbers)
 
 
@@ -146,6 +151,5 @@ def profile_of(
     1.5
     """
     made = Profiled.fresh(reference, feature=feature, **names)
-    times = np.asarray(ts, dtype=np.float64) if len(ts) else np.zeros(len(column))
-    take({feature: made}, {feature: column}, times)
+    take({feature: made}, {feature: column}, ts if len(ts) else [0.0] * len(column))
     return made.summary.profile()

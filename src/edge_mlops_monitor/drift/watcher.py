@@ -129,6 +129,11 @@ class Watcher:
         """How many features beyond the limit were not watched."""
         return len(self._refused)
 
+    def in_force(self, stream: Stream) -> tuple[list[str], list[FeatureReference]]:
+        """The features that are decided about, and their references; other lists once they change."""
+        watch = self._streams.get(stream)
+        return ([], []) if watch is None else (watch.judge.names, watch.judge.references)
+
     def references(self) -> list[FeatureReference]:
         """All references, given and learned, to be saved."""
         learned = [reference for watch in self._streams.values() for reference in watch.learned.values()]

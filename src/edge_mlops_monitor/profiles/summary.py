@@ -86,8 +86,8 @@ class Summary:
     def profile(self) -> Profile:
         """The summary as a record."""
         return Profile(
-            ts=self.since,
-            until=self.until,
+            ts=self.since if self.since <= self.until else 0.0,
+            until=self.until if self.since <= self.until else 0.0,
             windows=self.windows,
             rows=self.rows,
             missing=self.missing,
