@@ -37,6 +37,7 @@ def check(project: Project, wheel: Path, sdist: Path, version: str, *, largest: 
     _check_names(f"the wheel {wheel.name}", wheel_names(wheel), _of_the_wheel(project, version))
     _check_names(f"the sdist {sdist.name}", sdist_names(sdist), _of_the_sdist(project))
     check_metadata(project, metadata(wheel), version)
+    _check_links(metadata(wheel))
     if wheel.stat().st_size > largest:
         raise Problem(
             f"{wheel.name} has {wheel.stat().st_size} bytes, {largest} at most are allowed; take out "
@@ -52,6 +53,20 @@ def check_readme(project: Project, wheel: Path, sdist: Path) -> None:
     if done.returncode:
         raise Problem(
             f"twine check --strict refuses the distribution ({last_line(done)}); correct README.md."
+        )
+
+
+def links(message: Message) -> list[str]:
+    """Where the links and pictures of the README lead."""
+    return re.findall(r"\]\(([^)\s]+)", str(message.get_payload()))
+
+
+def _check_links(message: Message) -> None:
+    dead = [target for target in links(message) if not re.match(r"https?:|mailto:|#", target)]
+    if dead:
+        raise Problem(
+            f"the README of the distribution leads to {dead[0]}, which is not beside it on an index page; "
+            "let [tool.hatch.metadata.hooks.fancy-pypi-readme] in pyproject.toml make it absolute."
         )
 
 

@@ -47,6 +47,23 @@ def test_this_project_builds_twice_the_same_complete_and_small(
     assert wheel.stat().st_size <= contents.LARGEST_WHEEL
     assert f"{ours.package}/py.typed" in contents.wheel_names(wheel)
     assert not [name for name in contents.sdist_names(sdist) if name.startswith("tests/")]
+    links_lead_to_the_tagged_version(ours, contents.links(contents.metadata(wheel)), f"v{said}")
+
+
+def links_lead_to_the_tagged_version(project: Project, links: list[str], tag: str) -> None:
+    """Each leads to a file or folder that this commit, once it is tagged, holds; pictures as bytes."""
+    home = project.settings["project"]["urls"]["Source"]
+    page, picture = (
+        f"{home}/blob/{tag}/",
+        f"{home.replace('//github.com', '//raw.githubusercontent.com')}/{tag}/",
+    )
+    ours = [link for link in links if link.startswith((page, picture))]
+    assert len(ours) > 10
+    assert [link for link in links if link.startswith(home) and link not in ours] == []
+    for link in ours:
+        path = link.removeprefix(page).removeprefix(picture).partition("#")[0]
+        assert project.git("ls-tree", "--name-only", "HEAD", path.rstrip("/")), link
+        assert link.startswith(picture) == path.endswith(".svg"), link
 
 
 def test_what_lies_around_gets_into_no_build(project: Project) -> None:
@@ -177,6 +194,15 @@ def test_a_readme_that_an_index_cannot_show_is_named(
             target.writestr(name, text)
     with pytest.raises(Problem, match=r"twine check --strict refuses the distribution"):
         contents.check_readme(project, broken, sdist)
+
+
+@pytest.mark.parametrize("link", ["[more](docs/more.md)", "![It](docs/it.svg)"])
+def test_a_readme_with_a_link_that_is_dead_on_an_index_page_is_named(project: Project, link: str) -> None:
+    write(project.root / "README.md", f"# Tiny\n\n[Home](https://example.org) {link}\n")
+    with pytest.raises(
+        Problem, match=r"leads to docs/\w+\.\w+, which is not beside it on an index page; let"
+    ):
+        checked(commit(project))
 
 
 def test_a_wheel_that_is_too_large_is_named(finished: tuple[Project, Path, Path]) -> None:
