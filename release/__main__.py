@@ -148,8 +148,9 @@ def _upload(project: Project, options: argparse.Namespace) -> None:
 
 def _verify(project: Project, options: argparse.Namespace) -> None:
     where = index.from_environment(INDEXES[options.index])
-    artefacts = build.artefacts(project.root / "dist")
-    say("\n".join(verify.verify(project, where, version.read(project), artefacts)))
+    release = _release(project, version.read(project))
+    lines = verify.verify(project, where, release.version, release.artefacts(), everything=not release.brief)
+    say("\n".join(lines))
 
 
 if __name__ == "__main__":
