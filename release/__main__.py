@@ -25,6 +25,8 @@ def main(words: list[str] | None = None) -> int:
     try:
         if not (project.root / "pyproject.toml").is_file():
             raise Problem("there is no pyproject.toml here; run this in the root of the checkout.")
+        if not (project.root / ".git").exists():
+            raise Problem("this folder is not a git checkout; clone the repository and release from there.")
         options.command(project, options)
     except Problem as problem:
         return complain(problem, _how_to_go_on(options))
@@ -41,7 +43,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _how_to_go_on(options: argparse.Namespace) -> str:
-    if options.command is not _run:
+    if options.command is not _run or not version.is_version(options.version):
         return ""
     workflow = " PUBLISH=workflow" if options.publish == "workflow" else ""
     return f"Then go on with: make release VERSION={options.version}{workflow}"
@@ -54,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="release a version, or go on where it stopped")
     run.add_argument("version")
     run.add_argument("--publish", choices=("here", "workflow"), default="here", help="who uploads")
-    run.add_argument("--until", default="", metavar="STEP", help="stop after this step")
+    names = [step.name for step in steps.STEPS]
+    run.add_argument("--until", choices=names, metavar="STEP", help=f"stop after: {', '.join(names)}")
     run.set_defaults(command=_run)
 
     commands.add_parser("rehearse", help="all of it on local indexes, in a clone").set_defaults(

@@ -49,7 +49,7 @@ class Step(NamedTuple):
 
 
 def run_steps(
-    release: Release, say: Callable[[str], None], until: str = "", via_workflow: bool = False
+    release: Release, say: Callable[[str], None], until: str | None = None, via_workflow: bool = False
 ) -> None:
     """Do what is not done yet; the first failure ends it with a `Problem`."""
     steps = for_workflow() if via_workflow else STEPS
@@ -83,6 +83,9 @@ def on_main(release: Release) -> str:
         raise Problem(
             f"the branch is {branch or 'none'}, and releases are made on main; run `git switch main`."
         )
+    tracked = release.project.git("for-each-ref", "--format=%(upstream:short)", "refs/heads/main")
+    if tracked and release.project.git("rev-list", "--max-count=1", f"HEAD..{tracked}"):
+        raise Problem(f"main is behind {tracked}, whose commits would be missing; run `git pull` first.")
     return "yes"
 
 
@@ -96,6 +99,11 @@ def tools(release: Release) -> str:
     for command in ("git", "make"):
         if shutil.which(command) is None:
             raise Problem(f"{command} is not installed; install it, on Debian with `apt install {command}`.")
+    if run(["git", "var", "GIT_COMMITTER_IDENT"], cwd=release.project.root).returncode:
+        raise Problem(
+            "git does not know who commits and tags; run `git config user.name NAME` and `git config "
+            "user.email ADDRESS`."
+        )
     pypirc.check(release.test.pypirc, release.test.repository)
     pypirc.check(release.production.pypirc, release.production.repository)
     return "installed"

@@ -41,6 +41,15 @@ def parse(text: str) -> Version:
     return Version(*map(int, match.groups()))
 
 
+def is_version(text: str) -> bool:
+    """Whether `parse` takes it."""
+    try:
+        parse(text)
+    except Problem:
+        return False
+    return True
+
+
 def known(texts: Iterable[str]) -> list[Version]:
     """Those that are x.y.z, lowest first; an index may hold others, which do not count."""
     return sorted(parse(text) for text in texts if re.fullmatch(r"\d{1,6}\.\d{1,6}\.\d{1,6}", text))

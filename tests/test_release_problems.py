@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import itertools
+import re
 import socket
 import subprocess
 import sys
@@ -336,6 +337,23 @@ def breaking(url: str, after: int, connections: Callable[[int], bool]) -> Iterat
         ends.set()
         acceptor.join()
         listener.close()
+
+
+def test_every_problem_that_the_guide_lists_is_one_that_the_tool_names(
+    request: pytest.FixtureRequest,
+) -> None:
+    root = request.config.rootpath
+    table = (root / "docs" / "publishing.md").read_text().partition("## Common problems")[2]
+    named = [words for row in re.findall(r"^\| (.+?) \| ", table, re.MULTILINE) for words in quoted(row)]
+    code = "\n".join(path.read_text() for path in (root / "release").glob("*.py"))
+    said = re.sub(r'"\s*\n\s*f?"', "", code)  # strings that go on in the next line
+    assert len(named) > 15
+    assert [words for words in named if words not in said] == []
+
+
+def quoted(row: str) -> list[str]:
+    """What stands in backticks, in pieces where it has an ellipsis."""
+    return [piece.strip() for words in re.findall(r"`([^`]+)`", row) for piece in words.split("...") if piece]
 
 
 @pytest.mark.parametrize("after", [300, 3000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -130,12 +131,16 @@ BAD = {
     "unknown": ("run 0.2.0", r"changelog\.d/\+x\.feature\.md is a fragment of an unknown kind"),
     "no version": ("run 0.2", r"'0\.2' is not a version; give three numbers"),
     "tag": ("run 0.2.0", r"0\.2\.0 is released already"),
+    "prefix": ("run v0.2.0", r"'v0\.2\.0' is not a version; give three numbers, such as VERSION=0\.2\.0"),
+    "nothing": ("run ", r"'' is not a version; give three numbers"),
+    "behind": ("run 0.2.0", r"main is behind elsewhere/main, whose commits would be missing; run `git pull`"),
+    "nobody": ("run 0.2.0", r"git does not know who commits and tags; run `git config user\.name NAME` and"),
     "state": ("run 0.2.0", r"0\.2\.0\.json cannot be read; delete it"),
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_sentence_and_changes_nothing(scene: Scene, case: str) -> None:
+def make_bad(scene: Scene, case: str) -> None:
+    """Let the checkout be as the case says."""
     root, git = scene.project.root, scene.project.git
     if case == "dirty":
         write(root / "README.md", "# Changed\n")
@@ -149,15 +154,34 @@ def test_bad_input_is_one_sentence_and_changes_nothing(scene: Scene, case: str) 
     elif case == "state":
         write(root / ".release" / "0.2.0.json", "{")
         write(root / ".release" / ".gitignore", "*\n")
+    elif case == "nobody":
+        git("config", "user.useConfigOnly", "true")  # or git makes an address up from the name of the machine
+        git("config", "--unset", "user.email")
+    elif case == "behind":
+        git("commit", "--quiet", "--allow-empty", "--message", "Of somebody else")
+        git("update-ref", "refs/remotes/elsewhere/main", "HEAD")
+        git("reset", "--quiet", "--hard", "HEAD~1")
+        git("remote", "add", "elsewhere", ".")
+        git("branch", "--quiet", "--set-upstream-to", "elsewhere/main")
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence_and_changes_nothing(
+    scene: Scene, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    git = scene.project.git
+    make_bad(scene, case)
     before, tags = git("rev-parse", "HEAD"), scene.tags()
     words, why = BAD[case]
-    status, _, complaint = scene.command(*words.split())
+    status, _, complaint = scene.command(*words.split(" "))
     assert status == 1
     sentence = complaint.splitlines()[0]
     with pytest.raises(Problem, match=why):
         raise Problem(sentence)
     assert sentence.endswith(".")
     assert "Traceback" not in complaint
+    assert ("go on with" in complaint) == version.is_version(words.removeprefix("run "))
     assert (git("rev-parse", "HEAD"), scene.tags()) == (before, tags)
     assert scene.files("testpypi") == scene.files("pypi") == set()
 
@@ -186,11 +210,30 @@ def test_outside_a_checkout_the_command_says_so(command: Command, tmp_path: Path
     assert complaint.startswith("release: there is no pyproject.toml here; run this in the root")
 
 
+def test_a_folder_that_is_no_checkout_is_named(command: Command, tmp_path: Path) -> None:
+    shutil.rmtree(tiny(tmp_path / "checkout").root / ".git")
+    for words in (("run", "0.2.0"), ("next",), ("rehearse",), ("build",)):
+        status, _, complaint = command(*words)
+        assert (status, complaint.splitlines()[0]) == (
+            1,
+            "release: this folder is not a git checkout; clone the repository and release from there.",
+        )
+
+
+def test_a_step_that_there_is_not_is_refused_before_anything_is_done(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny(tmp_path / "checkout")
+    with pytest.raises(SystemExit):
+        command("run", "0.2.0", "--until", "bild")
+    assert "invalid choice: 'bild'" in capsys.readouterr().err
+
+
 def test_what_the_system_refuses_is_one_sentence_too(command: Command, tmp_path: Path) -> None:
     project = tiny(tmp_path / "checkout")
     (project.root / "CHANGELOG.md").unlink()
-    shutil.rmtree(project.root / ".git")
-    for words in (("notes",), ("build",)):
+    (project.root / "dist").write_text("in the way")
+    for words in (("notes",), ("check",)):
         status, _, complaint = command(*words)
         assert status == 1
         assert len(complaint.splitlines()) == 1
