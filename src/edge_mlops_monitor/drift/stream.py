@@ -178,7 +178,8 @@ class Watch:
     ) -> list[Finding]:
         values, codes = self._encoder.encode(columns, len(ts))
         shares, self.newest = self.spending.shares(ts, self.newest)
-        batch = Batch(values, codes, ts, self.rows, shares.reshape(blocks, -1).sum(axis=1))
+        contexts = self._encoder.hold_to_contexts(columns, ts, len(ts) // blocks, values, codes)
+        batch = Batch(values, codes, ts, self.rows, shares.reshape(blocks, -1).sum(axis=1), contexts)
         features = device.watched(self)
         found = self._check_stuck(batch, features)
         found += self.judge.take(batch, features)
