@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 HOUR_OF_DAY = "hour_of_day"
 LEAST_ROWS = 20  # independent rows below which nothing is decided in a context
-LEAST_VISITS = 3  # times that a context must have come about: one night tells nothing of nights
+LEAST_VISITS = 5  # times that a context must have come about: one night tells nothing of nights
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +35,11 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     mean: float = 0.0
     spread: float = 0.0
     visits: int = 0
+
+
+def is_context(kind: str, feature: str) -> bool:
+    """Whether a feature is itself what the others depend on."""
+    return feature in (kind, f"inputs.{kind}", f"outputs.{kind}")
 
 
 def labels_of(kind: str, columns: Mapping[str, Any], ts: Sequence[float] | Floats) -> list[str]:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.alternatives import TILTS, tilts
+from edge_mlops_monitor.drift.context import LEAST_ROWS
 from edge_mlops_monitor.drift.history import STEP_ROWS, History
 from edge_mlops_monitor.drift.reference import FeatureReference
 
@@ -260,7 +261,7 @@ class Evidence:
         return slice(begin, begin + self.references[feature].bins.size)
 
     def null(self, feature: int, rows: Floats) -> Floats:
-        """Counts in a feature's cells while all is well, for so many `rows` (..., contexts) of each context."""
+        """Counts in a feature's cells while all is well, for so many `rows` of each context."""
         cells, now = self.cells_of(feature), int(self.state["context"][0])
         counts = self.base[:, cells] + self.state["seen"][:, cells]
         if not self.references[feature].contexts:
@@ -279,22 +280,34 @@ class Evidence:
         """The evidence of each bet on each feature."""
         return np.asarray(np.exp(self.state["log_sum"]) * self.state["part"])
 
-    def is_back(self, feature: int, last_row: int, size: float) -> bool | None:
+    def is_back(self, feature: int, last_row: int, size: float, context: str) -> bool | None:
         """Whether the rows since the reference seemed to hold again fit it by themselves.
 
         An alarm's first picture of a change is often too large, and next to it a smaller change
         looks like none; the likelihood-ratio statistic G and the tilts do not depend on it. None while
-        there are too few rows to tell a change of `size` (Cohen's w) from none.
+        there are too few rows to tell a change of `size` (Cohen's w) from none, or hardly any in the
+        context that the alarm came from.
         """
-        cells = self.cells_of(feature)
-        rows_back = self.history.since(cells, feature, int(self.state["back_row"][feature]), last_row)
-        counts = rows_back.counts[-1] / self.tau[feature]
+        cells, first = self.cells_of(feature), int(self.state["back_row"][feature])
+        rows = self.history.since(cells, feature, first, last_row)
+        counts = rows.counts[-1] / self.tau[feature]
         if counts.sum() < min(max(LEAST_BACK, 25 / max(size, 1e-3) ** 2), MOST_BACK / self.tau[feature]):
             return None
-        null, rows, seen = self.null(feature, rows_back.expected[-1:])[0], counts.sum(), counts > 0
-        null = null / null.sum()
+        if not self._fits(feature, counts, rows.expected[-1]):
+            return False
+        own = self.labels.index(context)
+        if len(self.labels) > 1:
+            rows = self.history.since(cells, feature, first, last_row, own)
+            if rows.expected[-1, own] < LEAST_ROWS:
+                return None
+        return self._fits(feature, rows.counts[-1] / self.tau[feature], rows.expected[-1])
+
+    def _fits(self, feature: int, counts: Floats, expected: Floats) -> bool:
+        """Whether counts, from so many rows in each context, are what the reference would give."""
+        null = self.null(feature, expected[None])[0]
+        null, rows, seen = null / null.sum(), counts.sum(), counts > 0
         g = float((counts[seen] * np.log(counts[seen] / (null[seen] * rows))).sum())
-        tilts = self.log_tilts[:, cells]
+        tilts = self.log_tilts[:, self.cells_of(feature)]
         by_tilt = (tilts * counts).sum(axis=1) - rows * np.log((np.exp(tilts) * null).sum(axis=1))
         if self.references[feature].only_rises:
             by_tilt = by_tilt[np.isfinite(self.log_bets[:TILTS, feature])]

@@ -95,8 +95,13 @@ class History:
         state["block_ts"][places] = state["step_ts"][steps[:, 0]]
         state["block_context"][places] = state["step_context"][steps[:, 0]]
 
-    def since(self, cells: slice, feature: int, first_row: int, last_row: int) -> Since:
-        """The starts of a change of a feature from `first_row` on, up to `last_row`, the last of a step."""
+    def since(
+        self, cells: slice, feature: int, first_row: int, last_row: int, context: int | None = None
+    ) -> Since:
+        """The starts of a change of a feature from `first_row` on, up to `last_row`, the last of a step.
+
+        With `context`, only rows in that one are counted.
+        """
         state, last = self.state, last_row // STEP_ROWS
         oldest = max(last // BLOCK_STEPS - (RECENT_STEPS // BLOCK_STEPS - 2), 0) * BLOCK_STEPS
         steps = np.arange(last, max(oldest, min(first_row // STEP_ROWS, last)) - 1, -1)
@@ -111,8 +116,10 @@ class History:
         ]
         counts = both[0][:, cells].astype(np.float64)
         expected = np.zeros((len(counts), self._contexts))
-        context = np.concatenate((state["step_context"][at], state["block_context"][of]))
-        expected[np.arange(len(counts)), context] = counts.sum(axis=1)
+        contexts = np.concatenate((state["step_context"][at], state["block_context"][of]))
+        if context is not None:
+            counts[contexts != context] = 0
+        expected[np.arange(len(counts)), contexts] = counts.sum(axis=1)
         return Since(
             rows=np.concatenate((steps * STEP_ROWS, blocks * block_rows)),
             ts=np.concatenate((state["step_ts"][at], state["block_ts"][of])),

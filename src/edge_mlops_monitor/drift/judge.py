@@ -151,6 +151,7 @@ class EvidenceJudge:
             "since": since.ts,
             "effect": change.effect,
             "size": since.size,
+            "context": since.context,
         }
         result = self._result(feature, where, change, ALARMED)
         self.evidence.alarm(feature, since.counts)
@@ -174,7 +175,7 @@ class EvidenceJudge:
     def _recover(self, feature: int, batch: Batch, block: int) -> Found:
         where = self._where(feature, batch, block)
         opened = self.alarms[where.feature]
-        is_back = self.evidence.is_back(feature, where.row, opened["size"])
+        is_back = self.evidence.is_back(feature, where.row, opened["size"], opened["context"])
         if is_back is False:
             self.evidence.state["log_r"][feature] = -math.inf
         if not is_back:

@@ -26,7 +26,8 @@ class Onset(msgspec.Struct, frozen=True, kw_only=True):
     """A change: its first row and time, the rows since (at most the last ones), the null before it.
 
     `counts` are in independent rows, as the `null`'s shares are; `moments` rows, sum and sum of squares
-    of the standardised values. `recent` is False where the change is older than what was kept.
+    of the standardised values. `recent` is False where the change is older than what was kept. `context`
+    is the one in which most of the rows are.
     """
 
     row: int
@@ -35,6 +36,7 @@ class Onset(msgspec.Struct, frozen=True, kw_only=True):
     moments: Floats
     null: Floats
     recent: bool
+    context: str = ""
 
     def than(self, null: Floats) -> Onset:
         """The same rows held against another null."""
@@ -71,6 +73,7 @@ def onset(evidence: Evidence, feature: int, last_row: int) -> Onset:
         moments=starts.moments[best],
         null=null / null.sum(),
         recent=recent,
+        context=evidence.labels[int(starts.expected[best].argmax())],
     )
 
 

@@ -38,6 +38,7 @@ from edge_mlops_monitor.drift.context import (
     contexts_of,
     cycles_of,
     enough,
+    is_context,
     labels_of,
 )
 from edge_mlops_monitor.errors import DataError
@@ -149,13 +150,13 @@ def build_feature(
     """
     if name.startswith(ERRORS):
         # Of errors nothing is wrong but their size: equal ones are no stuck sensor.
-        found = _numeric(name, numbers(column), keep_values, segment, stream)
+        found, _, _ = _numeric(name, numbers(column), keep_values, segment, stream)
         return msgspec.structs.replace(found, runs=RunLengths())
     if not categorical and _is_numeric(column):
         found, values, codes = _numeric(name, numbers(column), keep_values, segment, stream)
     else:
         found, values, codes = _category(name, column, segment, stream)
-    if labels is None or found.n != len(codes) or not found.n - found.counts[-1]:
+    if labels is None or is_context(context, name) or found.n != len(codes) or not found.n - found.counts[-1]:
         return found
     return _in_contexts(found, context, labels[len(labels) - found.n :], values, codes, segment)
 
