@@ -52,8 +52,9 @@ def built(capsys, *options: str):
 
 def test_a_reference_is_built_and_shown(capsys):
     made = built(capsys)
-    assert [feature["feature"] for feature in made["features"]] == ["inputs.a", "inputs.colour", "outputs.y"]
-    assert [feature["kind"] for feature in made["features"]] == ["number", "category", "number"]
+    names = ["inputs.a", "inputs.colour", "outputs.y", "performance.error"]
+    assert [feature["feature"] for feature in made["features"]] == names
+    assert [feature["kind"] for feature in made["features"]] == ["number", "category", "number", "number"]
     assert made["features"][0]["rows"] == 3000
     shown = answer(capsys, "reference", "show", "ref.json")
     assert shown["features"] == made["features"]

@@ -33,6 +33,7 @@ THIRD_PARTY = {
     "numpy": [
         "drift/",
         "performance/",
+        "estimates.py",
         "quality/",
         "profiles/",
         "arrays.py",

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from edge_mlops_monitor import leases
+from edge_mlops_monitor import leases, lifetime
 from edge_mlops_monitor.blocks import FIELDS, Block
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.drift.settings import Settings
@@ -50,6 +50,7 @@ class Checkpoint(msgspec.Struct, kw_only=True):
     orders: int = 0  # how far the events were read, for what users ordered
     digest: str = ""
     watcher: bytes = b""
+    estimates: bytes = b""
 
 
 class Decider:
@@ -79,6 +80,7 @@ class Decider:
         self._watcher: Any = None
         self._joining = Joining(settings, (), "")
         self._profiler: Any = None
+        self._estimates: Any = None
         self._checkpoint = Checkpoint()
         self._written_at = 0.0
 
@@ -93,7 +95,7 @@ class Decider:
                 self._watcher = self._profiler = None  # the holder's state will be newer than ours
                 return None
             if self._profiler is None:
-                self._watcher, self._joining, self._checkpoint = self._restore(store)
+                self._restore(store)
                 self._profiler = self._restored_profiler(store)
                 self._written_at = now
             moved = self._catch_up(store, commit=True, deadline=deadline)
@@ -119,7 +121,11 @@ class Decider:
     def performance(self) -> dict[str, Any] | None:
         """What labels say about the models, where this process decides; None where it does not."""
         with self._lock:
-            return None if self._watcher is None else self._joining.status()
+            return None if self._watcher is None else self._performance()
+
+    def _performance(self) -> dict[str, Any]:
+        estimates = [] if self._estimates is None else self._estimates.status()
+        return self._joining.status() | ({"estimates": estimates} if estimates else {})
 
     def _listed(self) -> list[dict[str, Any]]:
         errors = self._joining.watcher.status() if self._joining.in_use else {}
@@ -149,33 +155,34 @@ class Decider:
 
     def _peek(self, store: Store) -> tuple[Any, Joining]:
         """Decisions as of now that commit nothing, for a process that only asks."""
-        mine = self._watcher, self._joining, self._checkpoint
+        mine = self._watcher, self._joining, self._estimates, self._checkpoint
         try:
-            self._watcher, self._joining, self._checkpoint = self._restore(store)
+            self._restore(store)
             self._catch_up(store, commit=False)
             return self._watcher, self._joining
         finally:
-            self._watcher, self._joining, self._checkpoint = mine
+            self._watcher, self._joining, self._estimates, self._checkpoint = mine
 
-    def _restore(self, store: Store) -> tuple[Any, Joining, Checkpoint]:
+    def _restore(self, store: Store) -> None:
+        """Go on from what was written down last."""
         from edge_mlops_monitor.drift.watcher import Watcher
 
         references = list(self._read_references())
         digest = _digest(self._settings, references)
         of_errors = [one for one in references if one.only_rises]
         watcher = Watcher(self._settings, [one for one in references if not one.only_rises])
-        joining = Joining(self._settings, of_errors, digest)
-        labels = store.get(LABELS)
+        joining, estimates = Joining(self._settings, of_errors, digest), _estimates(of_errors)
+        labels, stored = store.get(LABELS), store.get(STATE)
         if labels is not None:
             joining.restore(labels)
-        stored = store.get(STATE)
-        if stored is None:
-            return watcher, joining, Checkpoint(digest=digest)
-        checkpoint = msgspec.msgpack.decode(stored, type=Checkpoint)
+        checkpoint = Checkpoint() if stored is None else msgspec.msgpack.decode(stored, type=Checkpoint)
         if checkpoint.digest == digest and checkpoint.watcher:
             watcher.restore(checkpoint.watcher)
+            if estimates is not None:
+                estimates.restore(checkpoint.estimates)
         checkpoint.digest = digest  # other settings or references: decided anew from here on
-        return watcher, joining, checkpoint
+        self._joining, self._estimates, self._checkpoint = joining, estimates, checkpoint
+        self._watcher = watcher
 
     def _catch_up(self, store: Store, *, commit: bool, deadline: float | None = None) -> bool:
         moved = self._obey(store)
@@ -212,6 +219,8 @@ class Decider:
         streams = list(_streams(block))
         for stream, columns, ts in streams:
             findings.extend(self._watcher.update(stream, columns, ts))
+            if self._estimates is not None:
+                findings.extend(self._estimates.update(stream, columns, ts))
         if commit:
             self._profile(self._profiler, block, streams)
         return findings
@@ -271,13 +280,15 @@ class Decider:
 
     def _commit(self, store: Store, findings: list[Finding]) -> None:
         self._checkpoint.watcher = self._watcher.state()
+        self._checkpoint.estimates = b"" if self._estimates is None else self._estimates.state()
         with store.transaction() as tx:
             write_findings(tx, findings)
             tx.put(STATE, msgspec.msgpack.encode(self._checkpoint))
             tx.put(FEATURES, msgspec.json.encode(self._listed()))
             if self._joining.in_use:
                 tx.put(LABELS, self._joining.state())
-                tx.put(PERFORMANCE, msgspec.json.encode(self._joining.status()))
+            if self._joining.in_use or self._estimates is not None:
+                tx.put(PERFORMANCE, msgspec.json.encode(self._performance()))
             self._profiler.write(tx)
         self._profiler.settle()
         self._written_at = self._clock.monotonic()
@@ -319,6 +330,16 @@ def listed(status: dict[Stream, dict[str, dict[str, Any]]]) -> list[dict[str, An
         for (model, version, source), features in status.items()
         for feature, state in features.items()
     ]
+
+
+def _estimates(references: list[Any]) -> Any:
+    """What estimates performance without labels; None where no reference can."""
+    if not any(one.estimator for one in references):
+        return None
+    with lifetime.importing:
+        from edge_mlops_monitor.estimates import Estimates
+
+    return Estimates(references)
 
 
 def _checked(watcher: Any, joining: Joining) -> list[DriftResult]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -71,6 +72,7 @@ class LabelledWatcher:
         self.watcher = Watcher(self._settings, [one for one in references if one.only_rises])
         self._streams: dict[Stream, _Stream] = {}
         self.counts: Counter[str] = Counter()
+        self.judged: dict[Stream, list[str]] | None = None  # their ids in order, for those who ask for them
 
     @staticmethod
     def row(id: str, ts: float, outputs: Row, actual: Any) -> Labelled:
@@ -103,6 +105,8 @@ class LabelledWatcher:
             of_row = self._errors(known, row)
             if of_row:
                 times.append(row.ts)
+                if self.judged is not None:
+                    self.judged.setdefault(stream, []).append(row.id)
                 for one in known.rolling:
                     errors[one.target.feature].append(of_row.get(one.target.feature))
             if known.due is None:
@@ -200,6 +204,28 @@ class LabelledWatcher:
             return False
         self._streams, self.counts = dict(found.streams), Counter(found.counts)
         return self.watcher.restore(found.watcher) if decisions else True
+
+
+def recorded(
+    columns: Mapping[str, Any], actuals: Sequence[Any], ts: Iterable[float], rows: Iterable[int]
+) -> Iterator[Labelled]:
+    """The labelled rows of recorded data, with the number of the row for an id; "" is no label.
+
+    >>> list(recorded({"inputs.a": [1.0], "outputs.y": [2.0]}, ["3"], [0.0], [7]))
+    [Labelled(id='7', ts=0.0, outputs={'outputs.y': 2.0}, actual={'value': '3'})]
+    """
+    outputs = {name: _plain(column) for name, column in columns.items() if name.startswith("outputs.")}
+    said = zip(*outputs.values(), strict=True) if outputs else repeat(())
+    for row, moment, actual, values in zip(rows, ts, actuals, said, strict=bool(outputs)):
+        if actual is not None and actual != "" and actual == actual:
+            of_row = dict(zip(outputs, values, strict=True))
+            yield LabelledWatcher.row(str(row), float(moment), of_row, actual)
+
+
+def _plain(column: Any) -> list[Any]:
+    """The values of a column, None where one is missing."""
+    listed = column.tolist() if hasattr(column, "tolist") else column
+    return [None if value != value else value for value in listed]
 
 
 def _who(stream: Stream, feature: str) -> str:

@@ -21,6 +21,7 @@ from edge_mlops_monitor.drift.reference import Column, FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.watcher import Watcher
 from edge_mlops_monitor.errors import DataError
+from edge_mlops_monitor.rated import Rated
 from edge_mlops_monitor.recording import Recording
 from edge_mlops_monitor.records import DriftResult, Event
 from edge_mlops_monitor.scoring import Change
@@ -39,7 +40,7 @@ class Replay(msgspec.Struct, kw_only=True):
     which nothing could be decided; `learning` those whose reference was not complete at the end.
     `out_of_order` counts rows whose time is before that of an earlier row. `truth` holds, where it is
     known what happened, what became of each change (see `Recording.verdict`). `trace` is the evidence
-    over time, where it was asked for.
+    over time, where it was asked for. `performance` holds what labels and estimates say at the end.
     """
 
     predictions: int = 0
@@ -53,6 +54,7 @@ class Replay(msgspec.Struct, kw_only=True):
     last_ts: float | None = None
     out_of_order: int = 0
     truth: dict[str, Any] | None = None
+    performance: dict[str, Any] = {}
     results: list[DriftResult] = []
     trace: Trace | None = None
 
@@ -125,8 +127,10 @@ def compare(
             _check_times(recording, run.settings)
         for source, columns, places, ts in chunk.by_source():
             rows[source].extend((places + chunk.first_row).tolist())
+            actuals = None if chunk.actuals is None else [chunk.actuals[place] for place in places.tolist()]
             for run in runs.values():
                 run.take((model, model_version, source), columns, ts, rows[source])
+                run.rate((model, model_version, source), columns, actuals, ts, rows[source])
         if progress is not None:
             progress(dataset.read_bytes / dataset.total_bytes)
     return {name: run.finish(recording) for name, run in runs.items()}
@@ -137,7 +141,8 @@ class _Run:
 
     def __init__(self, settings: Settings, given: list[FeatureReference]) -> None:
         self.settings = settings
-        self.watcher = Watcher(settings, given)
+        self.watcher = Watcher(settings, [one for one in given if not one.only_rises])
+        self.rated = Rated(settings, given)
         self.found = Replay(budget=_budget(settings))
 
     def take(self, stream: Stream, columns: Mapping[str, Column], ts: Column, rows: Sequence[int]) -> None:
@@ -148,12 +153,28 @@ class _Run:
         if trace is not None and trace.due(source, rows[-1]):
             trace.take(source, rows[-1], float(ts[-1]), self.watcher.check())
 
+    def rate(
+        self,
+        stream: Stream,
+        columns: Mapping[str, Column],
+        actuals: Sequence[Any] | None,
+        ts: Column,
+        rows: Sequence[int],
+    ) -> None:
+        """Take in what is known of the truth about the same rows."""
+        found = self.rated.take(stream, columns, actuals, ts, rows[-len(ts) :])
+        judged = self.rated.rows(stream) if any(isinstance(one, Event) for one in found) else []
+        for finding in found:
+            _note(self.found, finding, judged)
+
     def finish(self, recording: Recording) -> Replay:
         """What was found, once all rows were taken in."""
         found = self.found
         found.predictions, found.out_of_order = recording.predictions, recording.out_of_order
         found.first_ts, found.last_ts = recording.first_ts, recording.last_ts
-        _note_states(found, self.watcher)
+        _note_states(found, self.watcher.status())
+        _note_states(found, self.rated.status())
+        found.performance = self.rated.summary()
         _note_valueless(found, recording.valueless)
         of_windows = self.settings.algorithm == "ks_test"
         every = self.settings.check_frequency if of_windows else STEP_ROWS
@@ -212,8 +233,8 @@ def _note(found: Replay, finding: DriftResult | Event, rows: Sequence[int]) -> N
         found.alarms.append(alarm | {"since_index": rows[data.get("since_index", data["row"])]})
 
 
-def _note_states(found: Replay, watcher: Watcher) -> None:
-    for features in watcher.status().values():
+def _note_states(found: Replay, states: Mapping[Stream, Mapping[str, Mapping[str, Any]]]) -> None:
+    for features in states.values():
         for feature, state in features.items():
             if state["state"] in ("not_enough_reference", "learning"):
                 listed = found.learning if state["state"] == "learning" else found.not_enough_reference

@@ -18,7 +18,7 @@ UNUSED = {
 }
 
 
-def told(performance: dict[str, Any]) -> str:
+def performance_told(performance: dict[str, Any]) -> str:
     """The figures of each model, and what became of labels that could not be used; empty without any."""
     lines = []
     for one in performance.get("figures", [])[:SHOWN]:

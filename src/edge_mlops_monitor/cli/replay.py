@@ -12,6 +12,7 @@ from edge_mlops_monitor.cli.configurations import SET, compare_option, configura
 from edge_mlops_monitor.cli.drift import DRIFT
 from edge_mlops_monitor.cli.options import config_option, exit_code_option, json_option, load
 from edge_mlops_monitor.cli.output import duration, number, print_json, rows, table, utc
+from edge_mlops_monitor.cli.performance import performance_told
 from edge_mlops_monitor.cli.progress import shares
 from edge_mlops_monitor.cli.truth import changes_column_option, changes_option, truth_told
 
@@ -140,6 +141,8 @@ def _told(replays: dict[str, Replay]) -> str:
         parts.append(_compared(replays))
     if found.truth is not None:
         parts.append(truth_told(replays))
+    if found.performance:
+        parts.append(performance_told(found.performance))
     for words, names in (
         ("Not enough reference, so nothing was decided about", found.not_enough_reference),
         ("Still learning at the end", found.learning),

@@ -12,7 +12,7 @@ import click
 from edge_mlops_monitor.cli.mistakes import FAILED
 from edge_mlops_monitor.cli.options import config_option, json_option, load, open_store
 from edge_mlops_monitor.cli.output import clock_time, duration, feature_name, number, print_json, rows
-from edge_mlops_monitor.cli.performance import told
+from edge_mlops_monitor.cli.performance import performance_told
 
 if TYPE_CHECKING:
     from edge_mlops_monitor.config import Config
@@ -88,7 +88,7 @@ def _drawn(state: dict[str, Any], config: Config, now: float) -> str:
     parts = [
         rows(lines),
         _features(state["features"]),
-        told(state["performance"]),
+        performance_told(state["performance"]),
         _events(state["recent_events"]),
     ]
     return "\n\n".join(part for part in parts if part)
