@@ -6,8 +6,8 @@
     python benchmarks/run.py --readme        only writes the tables, from the last results
 
 The results go to results/latest.json, the tables to docs/benchmarks.md, docs/detection.md and README.md.
-Every figure stands beside its floor or its peer from the same run. Where a bench is run in several rounds, the
-median of each figure counts.
+Every figure stands beside its floor or its peer from the same run. Where a bench is run in several rounds,
+the median of each figure counts.
 """
 
 from __future__ import annotations

@@ -14,9 +14,11 @@ from pathlib import Path
 from posixpath import dirname, join, normpath, relpath
 from typing import Any
 
+import click
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from edge_mlops_monitor.cli.application import application
 from edge_mlops_monitor.drift import METHODS
 from edge_mlops_monitor.registry import Registry
 from edge_mlops_monitor.system import COLLECTORS
@@ -44,6 +46,7 @@ SOURCES = {page: source for source, page in PAGES.items() if source != "README.m
 SECTIONS = {"guides": "Guides", "concepts": "Concepts"}  # of new documents, by their folder
 PARTS = "<!-- parts -->"  # in place of which a page lists what its registry holds
 COSTS = "<!-- costs -->"  # in place of which stands what `make bench` wrote into README.md
+HELP = "<!-- help -->"  # in place of which stands what `--help` prints of each command
 PROTOCOL = ("compare", "update", "update_many", "drift_detected", "warning_detected", "put", "check", "close")
 REGISTRIES: dict[str, Registry] = {
     "reference/drift.md": METHODS,
@@ -91,6 +94,7 @@ def on_page_markdown(markdown: str, page: Any, **more: Any) -> str:
     if uri in REGISTRIES:
         markdown = markdown.replace(PARTS, "\n".join(described(REGISTRIES[uri])))
     markdown = markdown.replace(COSTS, costs() if COSTS in markdown else "")
+    markdown = markdown.replace(HELP, "\n".join(helps()) if HELP in markdown else "")
     markdown = FENCE_MARK.sub(r"\1", markdown)
     return LINK.sub(lambda found: turned(found[1], source, uri) + (found[2] or ""), markdown)
 
@@ -100,6 +104,25 @@ def costs() -> str:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     found = readme.partition("<!-- costs:begin -->")[2].partition("<!-- costs:end -->")[0]
     return found.replace("](docs/", "](").replace("[docs/", "[")
+
+
+def helps() -> Iterator[str]:
+    """What `--help` prints of each command, as one block each."""
+    yield "## What `--help` prints\n"
+    for command, context in every_command(
+        application, click.Context(application, info_name="edge-mlops-monitor")
+    ):
+        yield f"### `{context.command_path} --help`\n\n```text\n{command.get_help(context)}\n```\n"
+
+
+def every_command(
+    command: click.Command, context: click.Context
+) -> Iterator[tuple[click.Command, click.Context]]:
+    """A command and those below it."""
+    yield command, context
+    for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+        if below := command.get_command(context, name):  # type: ignore[attr-defined]
+            yield from every_command(below, click.Context(below, parent=context, info_name=name))
 
 
 def described(registry: Registry) -> Iterator[str]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import sys
@@ -29,14 +30,13 @@ FOLDER = Path("pump-demo")
 
 
 class Photographer(LivePanel):
-    """Keeps the panel of a moment after the drift alarm, shortly before the network is back."""
+    """Keeps the last panel after the drift alarm before the network is back."""
 
     taken: RenderableType | None = None
 
     def look(self, played: Played, look: Look) -> None:
         alarmed = look.states.get(f"inputs.{SHIFTED_SENSOR}") == "alarm"
-        late = look.row > 0.97 * self.scene.script.network_back
-        if self.taken is None and alarmed and late:
+        if alarmed and look.gone:
             self.taken = self.picture(played, look)
 
 
@@ -47,26 +47,30 @@ def recorder() -> Console:
     )
 
 
-def save(console: Console, name: str) -> None:
+def save(console: Console, file: Path) -> None:
     """Write what was drawn as SVG."""
-    IMAGES.mkdir(exist_ok=True)
-    console.save_svg(str(IMAGES / name), title="edge-mlops-monitor demo", theme=MONOKAI, unique_id=name[:-4])
+    console.save_svg(str(file), title="edge-mlops-monitor demo", theme=MONOKAI, unique_id=file.stem)
 
 
 def main() -> int:
     """Run the demo and make both pictures; 1 where its story did not come out as it should."""
+    parser = argparse.ArgumentParser(description="Make the pictures of the demo from a real run.")
+    parser.add_argument("--output", type=Path, default=IMAGES)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    given = parser.parse_args()
+    images: Path = given.output.resolve()
     os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
     os.chdir(tempfile.mkdtemp())
     FOLDER.mkdir()
-    scene = Scene(FOLDER, script(SECONDS))
+    scene = Scene(FOLDER, script(given.seconds))
     photographer = Photographer(recorder(), scene)
     played = play(scene, photographer)
     story = outcome(scene, played)
     panel, end = recorder(), recorder()
     panel.print(photographer.taken)
-    save(panel, "demo-live.svg")
+    save(panel, images / "demo-live.svg")
     summary.show(end, scene, played, story)
-    save(end, "demo.svg")
+    save(end, images / "demo.svg")
     return 0 if story["ok"] else 1
 
 

@@ -9,11 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from release import build, changelog, contents, evidence, index, steps, upload, verify, version
-from release.index import Index
-from release.problem import Problem
-from release.project import Project
-from release.steps import Release, complain, run_steps, say
+try:
+    from release import build, changelog, contents, evidence, index, steps, upload, verify, version
+    from release.index import Index
+    from release.problem import Problem
+    from release.project import Project
+    from release.steps import Release, complain, run_steps, say
+except ModuleNotFoundError as missing:
+    sys.exit(
+        f"release: {missing.name} is not installed for {sys.executable}; run this with .venv/bin/python, "
+        "which `make test` sets up."
+    )
 
 INDEXES = {"test": "testpypi", "production": "pypi"}
 

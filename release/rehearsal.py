@@ -151,13 +151,15 @@ def stage(project: Project, folder: Path, say: Callable[[str], None]) -> Iterato
 
 
 def clone_of(project: Project, folder: Path) -> Project:
-    """A clone on branch main whose remote is an empty repository beside it."""
+    """A clone on branch main whose remote is a repository beside it."""
     clone, remote = folder / "clone", folder / "origin.git"
     project.git("clone", "--quiet", "--no-hardlinks", str(project.root), str(clone))
     cloned = Project(clone)
     cloned.git("switch", "--quiet", "--force-create", "main")
     cloned.git("init", "--quiet", "--bare", "--initial-branch=main", str(remote))
     cloned.git("remote", "set-url", "origin", str(remote))
+    Project(remote).git("config", "receive.shallowUpdate", "true")  # the checkout may be a shallow clone
+    cloned.git("push", "--quiet", "origin", "main")
     return cloned
 
 

@@ -29,6 +29,12 @@ def test_ci_runs_the_same_commands_as_the_documents_name(project: Path) -> None:
     assert "make test" in script
 
 
+def test_ci_types_every_command_of_the_guide_to_publishing(project: Path) -> None:
+    typed = "pytest -m soak{} tests/test_release_rehearsal.py -k guide"
+    assert typed.format(" -p no:cacheprovider") in (project / ".ci" / "run").read_text()
+    assert typed.format("") in (project / ".github" / "workflows" / "tests.yml").read_text()
+
+
 def test_the_changelog_fragments_make_a_changelog(project: Path) -> None:
     pytest.importorskip("towncrier")
     done = subprocess.run(

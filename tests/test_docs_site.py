@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import html
 import inspect
 import json
 import os
@@ -183,6 +184,22 @@ def test_the_python_reference_is_complete(pages: dict[str, Page]) -> None:
     wanted += [f"{EdgeMonitor.__module__}.EdgeMonitor.{name}" for name in methods]
     assert len(methods) > 20
     assert [name for name in wanted if name not in ids] == []
+
+
+def test_the_reference_of_commands_has_what_the_program_says_of_each(pages: dict[str, Page]) -> None:
+    shown = re.sub(r"<[^>]+>", "", pages["commands.html"].text)
+    for words in ([], ["replay"], ["reference", "build"]):
+        printed = subprocess.run(
+            [sys.executable, "-m", "edge_mlops_monitor", *words, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+            env={**os.environ, "COLUMNS": "80"},
+        ).stdout
+        lines = [line.strip() for line in printed.splitlines() if line.strip().startswith("--")]
+        assert lines
+        assert [line for line in lines if html.escape(line, quote=False) not in shown] == []
 
 
 def test_examples_in_docstrings_are_shown_as_code(pages: dict[str, Page]) -> None:
@@ -395,6 +412,20 @@ def test_the_pictures_of_the_guides_are_what_the_program_prints_today(tmp_path: 
         now, kept = (first_words(shown(found)) for found in (path, DOCS / "images" / name))
         assert len(now) > 3
         assert now == kept, f"run: {Path(sys.executable).name} docs/screens.py"
+
+
+def test_the_pictures_of_the_demo_are_what_it_shows_today(tmp_path: Path) -> None:
+    command = [sys.executable, str(DOCS / "pictures.py"), "--output", str(tmp_path), "--seconds", "5"]
+    subprocess.run(command, check=True, timeout=250)
+    for name in ("demo.svg", "demo-live.svg"):
+        now, kept = (labels(shown(folder / name)) for folder in (tmp_path, DOCS / "images"))
+        assert len(now) > 8
+        assert now == kept, f"run: {Path(sys.executable).name} docs/pictures.py"
+
+
+def labels(lines: list[str]) -> set[str]:
+    """The word that each line begins with, behind what frames it."""
+    return {found[1] for line in lines if (found := re.match(r"[│╭─ ]*([A-Za-z_]+)", line))}
 
 
 def first_words(lines: list[str]) -> set[str]:

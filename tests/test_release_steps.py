@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -218,6 +221,13 @@ def test_a_folder_that_is_no_checkout_is_named(command: Command, tmp_path: Path)
             1,
             "release: this folder is not a git checkout; clone the repository and release from there.",
         )
+
+
+def test_the_wrong_python_is_named(request: pytest.FixtureRequest) -> None:
+    bare = [sys.executable, "-S", "-m", "release", "next"]  # -S: as if nothing were installed
+    done = subprocess.run(bare, cwd=request.config.rootpath, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert re.fullmatch(r"release: packaging is not installed for \S+; run this with .+\n", done.stderr)
 
 
 def test_a_step_that_there_is_not_is_refused_before_anything_is_done(

@@ -13,9 +13,11 @@ import numpy as np
 
 from edge_mlops_monitor.dataset import Dataset, Selection
 from edge_mlops_monitor.drift import reference as references
+from edge_mlops_monitor.drift.context import HOUR_OF_DAY, is_context
 from edge_mlops_monitor.drift.reference import FeatureReference
+from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.labelled import Labelled, recorded
-from edge_mlops_monitor.layout import Column
+from edge_mlops_monitor.layout import Chunk, Column
 from edge_mlops_monitor.performance.estimator import made_from
 from edge_mlops_monitor.performance.pairing import SETTLED_BY, Target, settle
 
@@ -27,19 +29,26 @@ def build_reference(
     selection: Selection | None = None,
     *,
     keep_values: bool = False,
+    context: str = "",
     progress: Callable[[float], object] | None = None,
 ) -> list[FeatureReference]:
     """References from recorded data, for each source apart; at most the first million rows are used.
 
+    `context` is what the features depend on: `hour_of_day`, which needs a column of times, or a column.
+    Raises `DataError` where the data have no such column.
     Where `selection` names the actual, the model's errors are a reference too, with what estimates them.
     """
     dataset = Dataset(path, selection)
     parts: dict[str | None, dict[str, list[Column]]] = defaultdict(dict)
     lengths: dict[str | None, int] = defaultdict(int)
+    times: dict[str | None, list[float]] = defaultdict(list)
     labels: dict[str | None, list[Any]] = defaultdict(list)
     for chunk in dataset:
-        for source, part, rows, _ in chunk.by_source():
+        _check_context(dataset, chunk, context)
+        for source, part, rows, ts in chunk.by_source():
             _append(parts[source], part, lengths[source], len(rows))
+            if context == HOUR_OF_DAY:
+                times[source].extend(ts)
             if chunk.actuals is not None:
                 labels[source] += [chunk.actuals[row] for row in rows.tolist()]
             lengths[source] += len(rows)
@@ -51,7 +60,14 @@ def build_reference(
     built: list[FeatureReference] = []
     for source, found in parts.items():
         columns = {name: _joined(pieces) for name, pieces in found.items()}
-        built += references.build(columns, categorical=categorical, keep_values=keep_values, source=source)
+        built += references.build(
+            columns,
+            categorical=categorical,
+            keep_values=keep_values,
+            source=source,
+            context=context,
+            ts=times.get(source),
+        )
         built += _errors(columns, labels[source], source) if labels else []
     return built
 
@@ -85,6 +101,16 @@ def _judged(
             errors.append(target.error(*pair))
             truths[int(one.id)] = pair[0]
     return errors, truths
+
+
+def _check_context(dataset: Dataset, chunk: Chunk, context: str) -> None:
+    if context == HOUR_OF_DAY and chunk.ts is None:
+        raise DataError(f"{dataset.path}: no column is named as the time, which hours need; give --timestamp")
+    if context not in ("", HOUR_OF_DAY) and not any(is_context(context, name) for name in chunk.columns):
+        raise DataError(
+            f"{dataset.path}: has no column '{context}' to hold the others against; "
+            "name one of its inputs, or hour_of_day"
+        )
 
 
 def _append(parts: dict[str, list[Column]], part: Mapping[str, Column], before: int, rows: int) -> None:

@@ -27,11 +27,17 @@ def reference() -> None:
     "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="REF", help="File to write."
 )
 @column_options
+@click.option(
+    "--context",
+    default="",
+    metavar="NAME",
+    help="What normal depends on: hour_of_day, or a column; rows are then held against their own context.",
+)
 @click.option("--raw", is_flag=True, help="Keep the raw values too, which algorithm: ks_test needs.")
 @config_option
 @json_option
 def build(
-    data: Path, output: Path, raw: bool, config_path: Path | None, as_json: bool, **columns: Any
+    data: Path, output: Path, context: str, raw: bool, config_path: Path | None, as_json: bool, **columns: Any
 ) -> None:
     """Profile recorded DATA into the reference file REF.
 
@@ -41,7 +47,9 @@ def build(
     from edge_mlops_monitor.drift.reference import dump
 
     with shares(f"reading {data.name}") as progress:
-        features = replay.build_reference(data, selection(columns), keep_values=raw, progress=progress)
+        features = replay.build_reference(
+            data, selection(columns), keep_values=raw, context=context, progress=progress
+        )
     part = output.with_name(f"{output.name}.part")
     try:
         part.write_text(dump(features), encoding="utf-8")
@@ -84,6 +92,8 @@ def _summary(feature: FeatureReference) -> dict[str, Any]:
         "sd": feature.sd,
         "bins": len(feature.counts),
         "raw_values": feature.values is not None,
+        "context": feature.context or None,
+        "contexts": sorted(feature.contexts),
         "estimated_by": None if feature.estimator is None else feature.estimator.get("method"),
         "lacks": feature.lacks or None,
     }
@@ -99,7 +109,8 @@ def _table(features: list[FeatureReference]) -> str:
         )
         missing = f"{feature.counts[-1] / feature.n:.1%}" if feature.n and feature.counts[-1] else "0"
         worth = number(round(feature.effective_rows))
-        lines.append(f"{name:30}{number(feature.n):>9}{worth:>9}{missing:>9}{moments}")
+        contexts = f"  by {feature.context} ({len(feature.contexts)})" if feature.context else ""
+        lines.append(f"{name:30}{number(feature.n):>9}{worth:>9}{missing:>9}{moments}{contexts}")
     lacking = [f"{_name(feature)}: {feature.lacks}" for feature in features if feature.lacks]
     closing = ["", "worth: so many independent rows, since rows that follow each other are alike."]
     return "\n".join([*lines, *closing, *lacking])

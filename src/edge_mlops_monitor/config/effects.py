@@ -52,7 +52,7 @@ def _idle_storage(storage: Storage) -> Iterator[tuple[str, str]]:
 def _idle_drift(config: Config) -> Iterator[tuple[str, str]]:
     drift = config.drift_detection
     if drift.algorithm == "ks_test":
-        for key in ("false_alarms_per_month", "average_run_length", "minimum_effect"):
+        for key in ("false_alarms_per_month", "average_run_length", "minimum_effect", "context"):
             yield f"drift_detection.{key}", "algorithm is ks_test, which goes by threshold alone"
     else:
         yield "drift_detection.threshold", "algorithm is e_detector, which goes by the budget of false alarms"

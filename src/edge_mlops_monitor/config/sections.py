@@ -228,6 +228,14 @@ class DriftDetection(Section, frozen=True, kw_only=True):
             "know it.",
         ),
     ] = 24
+    context: Annotated[
+        str,
+        Meta(
+            max_length=200,
+            description="What normal depends on, where a reference is learned: hour_of_day (learned over a "
+            "week), or the name of a feature such as a recipe; empty: nothing.",
+        ),
+    ] = ""
     check_frequency: Annotated[
         int,
         Meta(ge=1, le=1_000_000, description="Predictions between two checks, and the window of ks_test."),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.binning import CategoryBins, NumericBins, as_floats, only_finite
+from edge_mlops_monitor.drift.context import cells_between, labels_of
 from edge_mlops_monitor.drift.reference import Column, FeatureReference
 
 Floats = NDArray[np.float64]
@@ -19,14 +20,21 @@ class Batch:
     """Whole blocks of rows of one stream.
 
     `values` (rows, features) holds numbers, NaN for what is missing or a category; `codes` the cells;
-    `shares` (blocks) what each block may spend of the whole budget.
+    `shares` (blocks) what each block may spend of the whole budget; `contexts` (blocks) the context that
+    its rows are held against, where features depend on one.
     """
 
     def __init__(
-        self, values: Floats, codes: NDArray[np.int64], ts: Floats, first_row: int, shares: Floats
+        self,
+        values: Floats,
+        codes: NDArray[np.int64],
+        ts: Floats,
+        first_row: int,
+        shares: Floats,
+        contexts: Sequence[str] | None = None,
     ) -> None:
         self.values, self.codes, self.ts = values, codes, ts
-        self.first_row, self.shares = first_row, shares
+        self.first_row, self.shares, self.contexts = first_row, shares, contexts
         self.blocks = len(shares)
         self.rows = len(ts) // self.blocks  # of a block
 
@@ -52,6 +60,8 @@ class Encoder:
             for bins in self._bins
         ]
         self._missing = np.array([bins.size - 1 for bins in self._bins], dtype=np.int64)
+        self._contexts = [reference.contexts for reference in references]
+        self.context = next((reference.context for reference in references if reference.context), "")
 
     def encode(self, columns: Mapping[str, Column], rows: int) -> tuple[Floats, NDArray[np.int64]]:
         """Numbers (NaN: missing, or a category) and cells, both (rows, features).
@@ -75,6 +85,35 @@ class Encoder:
         if missing.any():
             codes = np.where(missing, self._missing[:, None], codes)
         return np.ascontiguousarray(values.T), np.ascontiguousarray(codes.T)
+
+    def hold_to_contexts(
+        self, columns: Mapping[str, Column], batch_ts: Floats, rows: int, values: Floats, codes: Any
+    ) -> list[str] | None:
+        """Put the cells of each row's own context in place, and say which context each block of rows is in.
+
+        A block is in the context of its first row; rows in another, or in one that the reference does not
+        know well, are withheld. None where no feature depends on a context.
+        """
+        if not self.context:
+            return None
+        labels = np.array(labels_of(self.context, columns, batch_ts))
+        of_blocks = labels[::rows]
+        held = np.repeat(of_blocks, rows)
+        for feature, contexts in enumerate(self._contexts):
+            if contexts:
+                codes[labels != held, feature] = WITHHELD
+                self._hold(feature, held, values[:, feature], codes[:, feature])
+        return list(of_blocks.tolist())
+
+    def _hold(self, feature: int, labels: NDArray[Any], values: Floats, codes: NDArray[np.int64]) -> None:
+        for name in np.unique(labels).tolist():
+            chosen = (labels == name) & (codes != WITHHELD)
+            context = self._contexts[feature].get(name)
+            if context is None:
+                codes[chosen] = WITHHELD
+            elif context.edges:
+                missing = int(self._missing[feature])
+                codes[chosen] = cells_between(np.array(context.edges), values[chosen], missing)
 
 
 def _plain(column: Column) -> Sequence[Any]:

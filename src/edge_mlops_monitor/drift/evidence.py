@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.alternatives import TILTS, tilts
+from edge_mlops_monitor.drift.context import LEAST_ROWS
 from edge_mlops_monitor.drift.history import STEP_ROWS, History
 from edge_mlops_monitor.drift.reference import FeatureReference
 
@@ -44,9 +45,10 @@ RETRY_ROWS = 1000  # until a feature held back by the minimum effect is looked a
 
 FINE, WARNED, ALARMED = 0, 1, 2
 
-# What is kept between steps, and the axes of each: b bets, m memories, f features, c cells.
+# What is kept between steps, and the axes of each: k contexts, b bets, m memories, f features, c cells.
 STATE = {
-    "seen": "c",  # healthy counts so far
+    "seen": "kc",  # healthy counts so far, in each context
+    "context": "1",  # number of the context that the bets are about
     "share": "c",  # shares of the cells that the bets are about, set anew at each segment
     "memory": "mc",  # recent counts, forgetting
     "log_sum": "bf",  # M is exp(log_sum) * part: sum of the log ratios since the segment began,
@@ -59,7 +61,7 @@ STATE = {
     "level": "f",  # FINE, WARNED or ALARMED
     "retry_row": "f",  # before this row a feature held back is not looked at again
 }
-KINDS = {"since_row": np.int64, "back_row": np.int64, "level": np.int64, "retry_row": np.int64}
+KINDS = dict.fromkeys(("context", "since_row", "back_row", "level", "retry_row"), np.int64)
 
 
 class Steps:
@@ -68,14 +70,21 @@ class Steps:
     `codes` (steps, rows, features) holds the cell of each row among the `cells` of all features, their
     number where the row is withheld; `moments` (steps, 3, features) rows, sum and sum of squares of the
     standardised values; `shares` what a feature may spend in each step, `ts` the first timestamp
-    of each, `first_row` the number of the first row.
+    of each, `first_row` the number of the first row, `contexts` the number of each step's context.
     """
 
     def __init__(
-        self, codes: Codes, cells: int, moments: Floats, shares: Floats, ts: Floats, first_row: int
+        self,
+        codes: Codes,
+        cells: int,
+        moments: Floats,
+        shares: Floats,
+        ts: Floats,
+        first_row: int,
+        contexts: Codes,
     ) -> None:
         self.codes, self.cells, self.first_row = codes, cells, first_row
-        self.moments, self.shares, self.ts = moments, shares, ts
+        self.moments, self.shares, self.ts, self.contexts = moments, shares, ts, contexts
         self.counts = self._count()
         self.same, self.before = _earlier(codes, cells)
 
@@ -87,9 +96,11 @@ class Steps:
         return np.asarray(counts[:, :-1].astype(np.float64))
 
     def segment(self, start: int) -> slice:
-        """The steps from `start` to the end of its segment."""
+        """The steps from `start` to the end of its segment, or of its context."""
         row = self.first_row + start * STEP_ROWS
-        return slice(start, min(start + (SEGMENT_ROWS - row % SEGMENT_ROWS) // STEP_ROWS, len(self.codes)))
+        end = min(start + (SEGMENT_ROWS - row % SEGMENT_ROWS) // STEP_ROWS, len(self.codes))
+        others = np.flatnonzero(self.contexts[start:end] != self.contexts[start])
+        return slice(start, start + int(others[0]) if len(others) else end)
 
 
 class Evidence:
@@ -111,13 +122,16 @@ class Evidence:
         self.cells = int(sizes.sum())
         self.feature_of = np.repeat(np.arange(len(references)), sizes)
         self.tau = np.array([reference.tau for reference in references])
-        counts = np.concatenate([np.zeros(0), *(reference.counts for reference in references)])
+        self.labels = sorted({name for reference in references for name in reference.contexts}) or [""]
+        counts = np.array([np.concatenate([[], *_counts_in(name, references)]) for name in self.labels])
         self.base = counts / self.tau[self.feature_of] + 0.5
+        in_one = [not reference.contexts for reference in references]
+        self._without_context = np.array(in_one, dtype=bool)[self.feature_of]
         self.forget_by = 1 / np.array(MEMORIES)
         self.prior = np.array(PRIORS)
         self._set_bets()
         self.state = self._fresh()
-        self.history = History(self.cells, len(references))
+        self.history = History(self.cells, len(references), len(self.labels))
         self.resume()
 
     def _set_bets(self) -> None:
@@ -126,7 +140,7 @@ class Evidence:
         used = np.ones((TILTS + len(MEMORIES), len(self.references)))
         for feature, reference in enumerate(self.references):
             cells = self.cells_of(feature)
-            share = self.base[cells] / self.base[cells].sum()
+            share = self.base[:, cells].sum(axis=0) / self.base[:, cells].sum()
             self.log_tilts[:, cells], used[:TILTS, feature] = tilts(reference, share)
             used[TILTS:, feature] = not reference.only_rises  # a memory bets on any change
         self.tilts = np.exp(self.log_tilts)
@@ -135,12 +149,12 @@ class Evidence:
 
     def _fresh(self) -> dict[str, NDArray[Any]]:
         sizes = {"m": len(MEMORIES), "f": len(self.references), "c": self.cells}
-        sizes["b"] = TILTS + len(MEMORIES)
+        sizes |= {"b": TILTS + len(MEMORIES), "k": len(self.labels), "1": 1}
         state: dict[str, NDArray[Any]] = {}
         for name, axes in STATE.items():
             state[name] = np.zeros([sizes[axis] for axis in axes], dtype=KINDS.get(name, np.float64))
         state["log_r"] -= math.inf
-        state["share"][:] = self.base / self.sums(self.base)[self.feature_of]
+        state["share"][:] = self.base[0] / self.sums(self.base[0])[self.feature_of]
         return state
 
     def sums(self, cells: Floats) -> Floats:
@@ -154,6 +168,7 @@ class Evidence:
         at the last of them.
         """
         segment = steps.segment(start)
+        self._enter(int(steps.contexts[start]))
         path = _Path(self, steps, segment)
         end, changes = segment.stop, None
         for t in np.flatnonzero(self._may_change(path)).tolist():
@@ -167,6 +182,15 @@ class Evidence:
         if (steps.first_row + STEP_ROWS * end) % SEGMENT_ROWS == 0:
             self._begin_segment(steps, end)
         return end, changes
+
+    def _enter(self, context: int) -> None:
+        """Go on in another context: what depends on none is the same there."""
+        state, before = self.state, int(self.state["context"][0])
+        if context != before:
+            same = self._without_context
+            state["seen"][context, same] = state["seen"][before, same]
+            state["context"][0] = context
+            self._set_shares()
 
     def _may_change(self, path: _Path) -> NDArray[np.bool_]:
         """At which steps a look is worth while."""
@@ -194,8 +218,12 @@ class Evidence:
         state["since_ts"][began] = steps.ts[end - 1]
         state["log_sum"][:] = 0.0
         state["log_r"] = np.minimum(state["log_r"], CEILING)
-        null = self.base + state["seen"]
-        state["share"][:] = null / self.sums(null)[self.feature_of]
+        self._set_shares()
+
+    def _set_shares(self) -> None:
+        context = int(self.state["context"][0])
+        null = self.base[context] + self.state["seen"][context]
+        self.state["share"][:] = null / self.sums(null)[self.feature_of]
         self._set_odds()
 
     def _set_odds(self) -> None:
@@ -211,22 +239,36 @@ class Evidence:
         cells = np.concatenate([np.zeros(0, dtype=np.int64)] + [np.r_[self.cells_of(f)] for f in features])
         chosen = {"c": cells, "f": np.asarray(features, dtype=np.int64)}
         for name, axes in STATE.items():
-            places = chosen[axes[-1]]
-            other.state[name][..., : len(places)] = self.state[name][..., places]
+            if axes[-1] in chosen and axes[0] != "k":
+                places = chosen[axes[-1]]
+                other.state[name][..., : len(places)] = self.state[name][..., places]
+        self._hand_over(other, cells)
         other.history.take_over(self.history, chosen)
         other.resume()
         return other
+
+    def _hand_over(self, other: Evidence, cells: NDArray[np.int64]) -> None:
+        """Give another the healthy counts of some cells, context by context."""
+        mine, now = self.labels, int(self.state["context"][0])
+        for number, name in enumerate(other.labels):
+            known = mine.index(name) if name in mine else now
+            other.state["seen"][number, : len(cells)] = self.state["seen"][known, cells]
+        other.state["context"][0] = other.labels.index(mine[now]) if mine[now] in other.labels else 0
 
     def cells_of(self, feature: int) -> slice:
         """Where the cells of a feature are."""
         begin = int(self.starts[feature])
         return slice(begin, begin + self.references[feature].bins.size)
 
-    def null(self, feature: int) -> Floats:
-        """The shares of a feature's cells while all is well."""
-        cells = self.cells_of(feature)
-        counts = self.base[cells] + self.state["seen"][cells]
-        return np.asarray(counts / counts.sum())
+    def null(self, feature: int, rows: Floats) -> Floats:
+        """Counts in a feature's cells while all is well, for so many `rows` of each context."""
+        cells, now = self.cells_of(feature), int(self.state["context"][0])
+        counts = self.base[:, cells] + self.state["seen"][:, cells]
+        if not self.references[feature].contexts:
+            return np.broadcast_to(counts[now], (len(rows), counts.shape[1]))
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        mixed = rows @ shares / np.maximum(rows.sum(axis=1, keepdims=True), 1e-9)
+        return np.asarray(mixed * counts.sum())
 
     def since(self, feature: int) -> tuple[int, float]:
         """Row and time at which the likeliest change of a feature would have begun."""
@@ -238,21 +280,34 @@ class Evidence:
         """The evidence of each bet on each feature."""
         return np.asarray(np.exp(self.state["log_sum"]) * self.state["part"])
 
-    def is_back(self, feature: int, last_row: int, size: float) -> bool | None:
+    def is_back(self, feature: int, last_row: int, size: float, context: str) -> bool | None:
         """Whether the rows since the reference seemed to hold again fit it by themselves.
 
         An alarm's first picture of a change is often too large, and next to it a smaller change
         looks like none; the likelihood-ratio statistic G and the tilts do not depend on it. None while
-        there are too few rows to tell a change of `size` (Cohen's w) from none.
+        there are too few rows to tell a change of `size` (Cohen's w) from none, or hardly any in the
+        context that the alarm came from.
         """
-        cells = self.cells_of(feature)
-        rows_back = self.history.since(cells, feature, int(self.state["back_row"][feature]), last_row)
-        counts = rows_back.counts[-1] / self.tau[feature]
+        cells, first = self.cells_of(feature), int(self.state["back_row"][feature])
+        rows = self.history.since(cells, feature, first, last_row)
+        counts = rows.counts[-1] / self.tau[feature]
         if counts.sum() < min(max(LEAST_BACK, 25 / max(size, 1e-3) ** 2), MOST_BACK / self.tau[feature]):
             return None
-        null, rows, seen = self.null(feature), counts.sum(), counts > 0
+        if not self._fits(feature, counts, rows.expected[-1]):
+            return False
+        own = self.labels.index(context)
+        if len(self.labels) > 1:
+            rows = self.history.since(cells, feature, first, last_row, own)
+            if rows.expected[-1, own] < LEAST_ROWS:
+                return None
+        return self._fits(feature, rows.counts[-1] / self.tau[feature], rows.expected[-1])
+
+    def _fits(self, feature: int, counts: Floats, expected: Floats) -> bool:
+        """Whether counts, from so many rows in each context, are what the reference would give."""
+        null = self.null(feature, expected[None])[0]
+        null, rows, seen = null / null.sum(), counts.sum(), counts > 0
         g = float((counts[seen] * np.log(counts[seen] / (null[seen] * rows))).sum())
-        tilts = self.log_tilts[:, cells]
+        tilts = self.log_tilts[:, self.cells_of(feature)]
         by_tilt = (tilts * counts).sum(axis=1) - rows * np.log((np.exp(tilts) * null).sum(axis=1))
         if self.references[feature].only_rises:
             by_tilt = by_tilt[np.isfinite(self.log_bets[:TILTS, feature])]
@@ -264,7 +319,8 @@ class Evidence:
         """Put a feature into alarm: the counts since the change leave the picture of the healthy time."""
         state, cells = self.state, self.cells_of(feature)
         state["after"][cells] = since
-        state["seen"][cells] = np.maximum(state["seen"][cells] - since, 0.0)
+        context = int(state["context"][0])
+        state["seen"][context, cells] = np.maximum(state["seen"][context, cells] - since, 0.0)
         state["level"][feature] = ALARMED
         self._empty(feature)
 
@@ -317,8 +373,9 @@ class _Path:
         healthy = self._counts
         if self._alarmed.any():
             healthy = healthy * ~self._alarmed[evidence.feature_of]
-        self._seen = _running(state["seen"], healthy)
-        log_null = self._log_predictive(evidence.base + self._seen[:-1])
+        self._context = int(state["context"][0])
+        self._seen = _running(state["seen"][self._context], healthy)
+        log_null = self._log_predictive(evidence.base[self._context] + self._seen[:-1])
         self._accumulate(self._log_bets(log_null))
         self.log_r = np.broadcast_to(state["log_r"], (len(self._codes) + 1, len(state["log_r"])))
         if self._alarmed.any():
@@ -405,12 +462,22 @@ class _Path:
     def keep(self, end: int) -> None:
         """Make the state what it is after so many steps."""
         evidence, state = self._evidence, self._evidence.state
-        state["seen"], state["memory"] = self._seen[end].copy(), self._memory[end].copy()
+        state["seen"][self._context], state["memory"] = self._seen[end], self._memory[end].copy()
         state["log_sum"], state["part"] = self._sums[end].copy(), self._parts[end].copy()
         evidence.total = self.totals[end - 1].copy()
         if self._alarmed.any():
             state["after"] = self._after[end].copy()
             state["log_r"], state["back_row"] = self.log_r[end].copy(), self._back_rows[end].copy()
+
+
+def _counts_in(context: str, references: Sequence[FeatureReference]) -> list[list[float]]:
+    """What each reference counted in a context; nothing where it does not know it."""
+    found = []
+    for reference in references:
+        known = reference.contexts.get(context)
+        nothing = [0.0] * reference.bins.size
+        found.append(known.counts if known else nothing if reference.contexts else reference.counts)
+    return found
 
 
 def _running(first: Floats, steps: Floats) -> Floats:

@@ -112,9 +112,16 @@ def _category(reference: FeatureReference, shares: Floats, null: Floats, moved: 
     return Change(effect=effect, unit="total variation", words=words, before=before, after=after, rows=rows)
 
 
-def scale_of(reference: FeatureReference) -> float:
+def centre_of(reference: FeatureReference, context: str = "") -> float:
+    """What values are held against: the reference's mean, in this context where it knows it."""
+    known = reference.contexts.get(context)
+    return (reference.mean if known is None else known.mean) or 0.0
+
+
+def scale_of(reference: FeatureReference, context: str = "") -> float:
     """What values are divided by: the reference's spread, 1 where it has none."""
-    return reference.spread or 1.0
+    known = reference.contexts.get(context)
+    return (reference.spread if known is None else known.spread) or 1.0
 
 
 def figure(value: float | None) -> str:

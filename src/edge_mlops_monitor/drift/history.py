@@ -26,10 +26,12 @@ AXES = {
     "step_moments": "s3f",  # rows, sum and sum of squares of the standardised values
     "step_share": "s",  # what a feature could spend
     "step_ts": "s",  # time of the first row
+    "step_context": "s",  # number of the context
     "block_counts": "rc",
     "block_moments": "r3f",
     "block_share": "r",
     "block_ts": "r",
+    "block_context": "r",  # of the first step
 }
 
 
@@ -41,13 +43,15 @@ class Taken(Protocol):
     moments: Floats
     shares: Floats
     ts: Floats
+    contexts: NDArray[np.int64]
 
 
 class Since(msgspec.Struct, frozen=True):
     """Starts of a change, the latest first, and what came from each start until now.
 
     `rows` and `ts` are first row and time of each start, `shares` what could be spent in the step or
-    block that begins there; `counts` (starts, cells) and `moments` (starts, 3) are summed from there on.
+    block that begins there; `counts` (starts, cells) and `moments` (starts, 3) are summed from there on,
+    as are the rows in each context, `expected` (starts, contexts).
     """
 
     rows: NDArray[np.int64]
@@ -55,14 +59,17 @@ class Since(msgspec.Struct, frozen=True):
     shares: Floats
     counts: Floats
     moments: Floats
+    expected: Floats
 
 
 class History:
     """Counts and moments of the last steps and blocks of all features."""
 
-    def __init__(self, cells: int, features: int) -> None:
+    def __init__(self, cells: int, features: int, contexts: int = 1) -> None:
+        self._contexts = contexts
         sizes = {"s": RECENT_STEPS, "r": RING, "3": 3, "f": features, "c": cells}
         kinds = {"step_counts": np.uint8, "block_counts": np.uint8}
+        kinds |= {"step_context": np.uint16, "block_context": np.uint16}
         self.state: dict[str, NDArray[Any]] = {
             name: np.zeros([sizes[axis] for axis in axes], dtype=kinds.get(name, np.float64))
             for name, axes in AXES.items()
@@ -75,6 +82,7 @@ class History:
         places = np.arange(first, end) % RECENT_STEPS
         state["step_counts"][places], state["step_moments"][places] = steps.counts[part], steps.moments[part]
         state["step_share"][places], state["step_ts"][places] = steps.shares[part], steps.ts[part]
+        state["step_context"][places] = steps.contexts[part]
         self._close(np.arange(first // BLOCK_STEPS, end // BLOCK_STEPS))
 
     def _close(self, blocks: NDArray[np.int64]) -> None:
@@ -85,9 +93,15 @@ class History:
         state["block_moments"][places] = state["step_moments"][steps].sum(axis=1)
         state["block_share"][places] = state["step_share"][steps].sum(axis=1)
         state["block_ts"][places] = state["step_ts"][steps[:, 0]]
+        state["block_context"][places] = state["step_context"][steps[:, 0]]
 
-    def since(self, cells: slice, feature: int, first_row: int, last_row: int) -> Since:
-        """The starts of a change of a feature from `first_row` on, up to `last_row`, the last of a step."""
+    def since(
+        self, cells: slice, feature: int, first_row: int, last_row: int, context: int | None = None
+    ) -> Since:
+        """The starts of a change of a feature from `first_row` on, up to `last_row`, the last of a step.
+
+        With `context`, only rows in that one are counted.
+        """
         state, last = self.state, last_row // STEP_ROWS
         oldest = max(last // BLOCK_STEPS - (RECENT_STEPS // BLOCK_STEPS - 2), 0) * BLOCK_STEPS
         steps = np.arange(last, max(oldest, min(first_row // STEP_ROWS, last)) - 1, -1)
@@ -100,12 +114,19 @@ class History:
             np.concatenate((state[single][at], state[whole][of]))
             for single, whole in (("step_counts", "block_counts"), ("step_moments", "block_moments"))
         ]
+        counts = both[0][:, cells].astype(np.float64)
+        expected = np.zeros((len(counts), self._contexts))
+        contexts = np.concatenate((state["step_context"][at], state["block_context"][of]))
+        if context is not None:
+            counts[contexts != context] = 0
+        expected[np.arange(len(counts)), contexts] = counts.sum(axis=1)
         return Since(
             rows=np.concatenate((steps * STEP_ROWS, blocks * block_rows)),
             ts=np.concatenate((state["step_ts"][at], state["block_ts"][of])),
             shares=np.concatenate((state["step_share"][at], state["block_share"][of])),
-            counts=np.add.accumulate(both[0][:, cells].astype(np.float64), axis=0),
+            counts=np.add.accumulate(counts, axis=0),
             moments=np.add.accumulate(both[1][:, :, feature], axis=0),
+            expected=np.add.accumulate(expected, axis=0),
         )
 
     def take_over(self, other: History, chosen: Mapping[str, NDArray[np.int64]]) -> None:

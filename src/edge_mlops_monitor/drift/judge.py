@@ -20,7 +20,7 @@ from edge_mlops_monitor.drift.evidence import (
     Evidence,
     Steps,
 )
-from edge_mlops_monitor.drift.findings import Change, Where, change_of, scale_of
+from edge_mlops_monitor.drift.findings import Change, Where, centre_of, change_of, scale_of
 from edge_mlops_monitor.drift.history import STEP_ROWS
 from edge_mlops_monitor.drift.onset import Onset, onset
 from edge_mlops_monitor.drift.reference import WINSORISED, FeatureReference, Stream
@@ -66,8 +66,12 @@ class EvidenceJudge:
         self._scale()
 
     def _scale(self) -> None:
-        self._centre = np.array([reference.mean or 0.0 for reference in self.references])
-        self._unit = np.array([scale_of(reference) for reference in self.references])
+        self._centre, self._unit = (
+            np.array(
+                [[of(reference, name) for reference in self.references] for name in self.evidence.labels]
+            )
+            for of in (centre_of, scale_of)
+        )
         largest = [WINSORISED if reference.robust else LARGEST for reference in self.references]
         self._largest = np.array(largest)
 
@@ -100,12 +104,21 @@ class EvidenceJudge:
             shares,
             batch.ts[:: batch.rows],
             batch.first_row,
+            self._contexts(batch),
         )
+
+    def _contexts(self, batch: Batch) -> NDArray[np.int64]:
+        """The number of each block's context; 0 for one that is not known, whose rows are withheld."""
+        if batch.contexts is None:
+            return np.zeros(batch.blocks, dtype=np.int64)
+        index = {name: number for number, name in enumerate(self.evidence.labels)}
+        return np.array([index.get(name, 0) for name in batch.contexts], dtype=np.int64)
 
     def _moments(self, batch: Batch) -> Floats:
         """Rows, sum and sum of squares of the standardised values, by block and feature."""
+        at = np.repeat(self._contexts(batch), batch.rows) if batch.contexts else 0
         with np.errstate(over="ignore"):
-            scores = (batch.values - self._centre) / self._unit
+            scores = (batch.values - self._centre[at]) / self._unit[at]
         counted = ~np.isnan(scores) & (batch.codes != WITHHELD)
         scores = np.where(counted, np.minimum(np.maximum(scores, -self._largest), self._largest), 0.0)
         whole = np.stack((counted, scores, scores * scores))
@@ -138,6 +151,7 @@ class EvidenceJudge:
             "since": since.ts,
             "effect": change.effect,
             "size": since.size,
+            "context": since.context,
         }
         result = self._result(feature, where, change, ALARMED)
         self.evidence.alarm(feature, since.counts)
@@ -161,7 +175,7 @@ class EvidenceJudge:
     def _recover(self, feature: int, batch: Batch, block: int) -> Found:
         where = self._where(feature, batch, block)
         opened = self.alarms[where.feature]
-        is_back = self.evidence.is_back(feature, where.row, opened["size"])
+        is_back = self.evidence.is_back(feature, where.row, opened["size"], opened["context"])
         if is_back is False:
             self.evidence.state["log_r"][feature] = -math.inf
         if not is_back:
@@ -179,7 +193,8 @@ class EvidenceJudge:
         counts = seen.counts[-1] / evidence.tau[feature]
         if counts.sum() <= 0:
             return None
-        return self._change(feature, counts, seen.moments[-1], evidence.null(feature))
+        null = evidence.null(feature, seen.expected[-1:])[0]
+        return self._change(feature, counts, seen.moments[-1], null / null.sum())
 
     def _result(self, feature: int, where: Where, change: Change | None, level: int) -> DriftResult:
         return findings.result(

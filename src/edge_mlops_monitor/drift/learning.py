@@ -12,11 +12,14 @@ from typing import Any
 
 import msgspec
 
+from edge_mlops_monitor.drift.context import HOUR_OF_DAY, LEAST_VISITS
 from edge_mlops_monitor.drift.reference import FeatureReference, build_feature
 from edge_mlops_monitor.drift.settings import Settings
 
 LEAST_ROWS = 100
 BLOCK_ROWS = 25  # consecutive rows that are kept or dropped together
+ROWS_BY_HOUR = 125  # of each hour of the day, where the reference is to know them
+CONTEXT = " context"  # where the rows' contexts are kept
 PATIENCE = 8  # times the rows that are asked for, before a feature that wanders is given up
 
 
@@ -35,16 +38,18 @@ class Learning(msgspec.Struct):
     def due(self, settings: Settings, rows: int, ts: float) -> bool:
         """Whether enough was seen once `rows` rows were, the last at `ts`."""
         hours = (ts - self.started_ts) / 3600
-        return rows - self.started_row >= self.target and hours >= settings.learn_reference_hours
+        return rows - self.started_row >= self.target and hours >= learning_hours(settings)
 
     def take(self, columns: Mapping[str, list[Any]]) -> None:
-        """Take in rows."""
-        waiting = {name: [*self.open.get(name, ()), *columns[name]] for name in self.names}
+        """Take in rows: a column for each of the names, and perhaps their contexts."""
+        waiting = {name: [*self.open.get(name, ()), *column] for name, column in columns.items()}
         rows = len(waiting[self.names[0]])
         whole = rows - rows % BLOCK_ROWS
         for begin in range(0, whole, BLOCK_ROWS):
             if self.seen_blocks % self.stride == 0:
-                self.kept.append({name: waiting[name][begin : begin + BLOCK_ROWS] for name in self.names})
+                self.kept.append(
+                    {name: column[begin : begin + BLOCK_ROWS] for name, column in waiting.items()}
+                )
                 self._thin()
             self.seen_blocks += 1
         self.open = {name: column[whole:] for name, column in waiting.items()}
@@ -54,11 +59,20 @@ class Learning(msgspec.Struct):
             self.kept = self.kept[::2]
             self.stride *= 2
 
-    def build(self, name: str, keep_values: bool, **stream: Any) -> FeatureReference:
+    def build(self, name: str, settings: Settings, **stream: Any) -> FeatureReference:
         """The reference of one feature from what was kept."""
-        column = [value for block in self.kept for value in block[name]]
-        segment = BLOCK_ROWS if self.stride > 1 else 0
-        return build_feature(name, column, keep_values=keep_values, segment=segment, **stream)
+        column, labels = (
+            [value for block in self.kept for value in block.get(key, ())] for key in (name, CONTEXT)
+        )
+        return build_feature(
+            name,
+            column,
+            keep_values=settings.algorithm == "ks_test",
+            segment=BLOCK_ROWS if self.stride > 1 else 0,
+            context=settings.context,
+            labels=labels or None,
+            **stream,
+        )
 
     def release(self, names: list[str], settings: Settings) -> bool:
         """Stop learning `names` and go on with the others for twice as long; whether any is left."""
@@ -66,7 +80,7 @@ class Learning(msgspec.Struct):
         for block in self.kept:
             for name in names:
                 del block[name]
-        self.open = {name: column for name, column in self.open.items() if name in self.names}
+        self.open = {name: column for name, column in self.open.items() if name not in names}
         self.target *= 2
         return bool(self.names) and self.target <= PATIENCE * learning_rows(settings)
 
@@ -76,7 +90,7 @@ class Learning(msgspec.Struct):
         left = self.target - (rows - self.started_row)
         if left > 0:
             parts.append(f"{left} predictions")
-        hours = settings.learn_reference_hours - (ts - self.started_ts) / 3600
+        hours = learning_hours(settings) - (ts - self.started_ts) / 3600
         if hours > 0:
             parts.append(f"{hours:.1f} hours")
         return " and ".join(parts) or "the end of this block"
@@ -84,4 +98,11 @@ class Learning(msgspec.Struct):
 
 def learning_rows(settings: Settings) -> int:
     """The rows a learned reference needs at least."""
-    return max(settings.learn_reference, LEAST_ROWS)
+    by_hour = 24 * ROWS_BY_HOUR if settings.context == HOUR_OF_DAY else 0
+    return max(settings.learn_reference, LEAST_ROWS, by_hour)
+
+
+def learning_hours(settings: Settings) -> float:
+    """The hours that a learned reference needs at least."""
+    days = LEAST_VISITS if settings.context == HOUR_OF_DAY else 0
+    return max(settings.learn_reference_hours, 24.0 * days)

@@ -26,7 +26,8 @@ class Onset(msgspec.Struct, frozen=True, kw_only=True):
     """A change: its first row and time, the rows since (at most the last ones), the null before it.
 
     `counts` are in independent rows, as the `null`'s shares are; `moments` rows, sum and sum of squares
-    of the standardised values. `recent` is False where the change is older than what was kept.
+    of the standardised values. `recent` is False where the change is older than what was kept. `context`
+    is the one in which most of the rows are.
     """
 
     row: int
@@ -35,6 +36,7 @@ class Onset(msgspec.Struct, frozen=True, kw_only=True):
     moments: Floats
     null: Floats
     recent: bool
+    context: str = ""
 
     def than(self, null: Floats) -> Onset:
         """The same rows held against another null."""
@@ -53,7 +55,8 @@ def onset(evidence: Evidence, feature: int, last_row: int) -> Onset:
     earliest = int(evidence.state["since_row"][:, feature].min())  # before it, no bet has anything to say
     starts = evidence.history.since(evidence.cells_of(feature), feature, earliest, last_row)
     since = starts.counts / evidence.tau[feature]
-    ratios = _log_ratios(evidence, feature, since)
+    nulls = _nulls(evidence, feature, since, starts.expected)
+    ratios = _log_ratios(evidence, feature, since, nulls)
     best = int(ratios.argmax())  # of equals, the latest
     with np.errstate(divide="ignore"):
         within = float(np.logaddexp.reduce(ratios + np.log(starts.shares)))
@@ -62,7 +65,7 @@ def onset(evidence: Evidence, feature: int, last_row: int) -> Onset:
     if not recent:
         row, ts = evidence.since(feature)
         best = min(int((starts.rows > row).sum()), len(starts.rows) - 1)
-    null = _nulls(evidence, feature, since[best : best + 1])[0]
+    null = nulls[best]
     return Onset(
         row=row,
         ts=ts,
@@ -70,13 +73,18 @@ def onset(evidence: Evidence, feature: int, last_row: int) -> Onset:
         moments=starts.moments[best],
         null=null / null.sum(),
         recent=recent,
+        context=evidence.labels[int(starts.expected[best].argmax())],
     )
 
 
-def _nulls(evidence: Evidence, feature: int, since: Floats) -> Floats:
-    """The null's counts without the rows since each start."""
-    cells = evidence.cells_of(feature)
-    return np.asarray(evidence.base[cells] + np.maximum(evidence.state["seen"][cells] - since, 0.0))
+def _nulls(evidence: Evidence, feature: int, since: Floats, expected: Floats) -> Floats:
+    """The null's counts without the rows since each start, which are `expected` of each context."""
+    null = evidence.null(feature, expected)
+    if not evidence.references[feature].contexts:
+        base = evidence.base[0, evidence.cells_of(feature)]
+        return np.asarray(base + np.maximum(null - base - since, 0.0))
+    whole = null.sum(axis=1, keepdims=True)
+    return np.asarray(null * np.maximum(1 - since.sum(axis=1, keepdims=True) / whole, 0.1))
 
 
 def log_rising(start: Floats, by: Floats) -> Floats:
@@ -95,9 +103,8 @@ def log_rising(start: Floats, by: Floats) -> Floats:
     return np.asarray(series + (b - a) * (1 / 12 - (a * a + a * b + b * b) / 360) + np.log(low / high))
 
 
-def _log_ratios(evidence: Evidence, feature: int, since: Floats) -> Floats:
+def _log_ratios(evidence: Evidence, feature: int, since: Floats, null: Floats) -> Floats:
     """Of the rows since each start: the log of the mixture of all bets over the null."""
-    null = _nulls(evidence, feature, since)
     whole, rows = null.sum(axis=1), since.sum(axis=1)
     share = null / whole[:, None]
     under_null = log_rising(null, since).sum(axis=1) - log_rising(whole, rows)

@@ -17,7 +17,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift.autocorrelation import autocorrelation_of_stretches, autocorrelation_time
+from edge_mlops_monitor.drift.autocorrelation import (
+    autocorrelation_of_stretches,
+    autocorrelation_time,
+    design_effect,
+)
 from edge_mlops_monitor.drift.binning import (
     CategoryBins,
     NumericBins,
@@ -25,6 +29,17 @@ from edge_mlops_monitor.drift.binning import (
     label,
     numbers,
     numeric_bins,
+)
+from edge_mlops_monitor.drift.context import (
+    HOUR_OF_DAY,
+    LEAST_ROWS,
+    LEAST_VISITS,
+    Context,
+    contexts_of,
+    cycles_of,
+    enough,
+    is_context,
+    labels_of,
 )
 from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.features import ERRORS
@@ -41,6 +56,7 @@ SIDES = ("inputs.", "outputs.")
 QUANTILES = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 
 Column = Sequence[Any] | NDArray[Any]
+Built = tuple["FeatureReference", NDArray[np.float64], NDArray[np.int64]]  # with the rows' numbers and cells
 Stream = tuple[str | None, str | None, str | None]
 
 
@@ -50,7 +66,8 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     `counts` are the rows in each cell of `bins`, `n` their sum. `tau` is how many live rows are worth
     one independent row, `effective_rows` how many independent rows the reference is worth. `spread`
     is the standard deviation, or the interquartile range / 1.349 where outliers rule the former.
-    `values` are the raw values, kept on request only.
+    `values` are the raw values, kept on request only. `context` names what the feature depends on, and
+    `contexts` what it looks like in each; then `tau` is that of rows held against their own context.
     """
 
     name: str
@@ -68,6 +85,8 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     quantiles: list[float] = []
     runs: RunLengths = RunLengths()
     values: list[float] | None = None
+    context: str = ""
+    contexts: dict[str, Context] = {}
     estimator: dict[str, Any] | None = None  # of errors: what estimates them where there are no labels
 
     @property
@@ -94,6 +113,11 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
             return (
                 "every value of the reference is missing; build a reference from data that has this feature"
             )
+        if self.context and not self.contexts:
+            return (
+                f"no context ({self.context}) was seen {LEAST_VISITS} times and in {LEAST_ROWS} independent "
+                f"rows; give a longer reference{', of some days' if self.context == HOUR_OF_DAY else ''}"
+            )
         if self.effective_rows >= LEAST_EFFECTIVE_ROWS:
             return ""
         needed = math.ceil(LEAST_EFFECTIVE_ROWS * self.n / max(self.effective_rows, 1e-9) / 100) * 100
@@ -113,23 +137,47 @@ def build_feature(
     categorical: bool = False,
     keep_values: bool = False,
     segment: int = 0,
+    context: str = "",
+    labels: Sequence[str] | None = None,
     **stream: Any,
 ) -> FeatureReference:
     """The reference of one feature from its time-ordered values (None is missing).
 
     A column that holds any text is a category. With `segment`, the rows are stretches of so many rows
-    with gaps between them, as a device learns them.
+    with gaps between them, as a device learns them. `labels` are the rows' contexts, of kind `context`.
 
     >>> build_feature("inputs.a", [0.5 * i for i in range(100)]).quantiles[4]
     25.0
     """
     if name.startswith(ERRORS):
         # Of errors nothing is wrong but their size: equal ones are no stuck sensor.
-        found = _numeric(name, numbers(column), keep_values, segment, stream)
+        found, _, _ = _numeric(name, numbers(column), keep_values, segment, stream)
         return msgspec.structs.replace(found, runs=RunLengths())
     if not categorical and _is_numeric(column):
-        return _numeric(name, numbers(column), keep_values, segment, stream)
-    return _category(name, column, segment, stream)
+        found, values, codes = _numeric(name, numbers(column), keep_values, segment, stream)
+    else:
+        found, values, codes = _category(name, column, segment, stream)
+    if labels is None or is_context(context, name) or found.n != len(codes) or not found.n - found.counts[-1]:
+        return found
+    return _in_contexts(found, context, labels[len(labels) - found.n :], values, codes, segment)
+
+
+def _in_contexts(
+    found: FeatureReference,
+    context: str,
+    labels: Sequence[str],
+    values: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    segment: int,
+) -> FeatureReference:
+    """The same reference, with what it looks like in each context."""
+    contexts, inner = contexts_of(labels, found.bins, np.array(found.counts), values, codes)
+    tau, effective = _worth(inner, found.bins, segment)
+    tau = max(tau, design_effect(inner, found.bins.size, found.bins.ordered, cycles_of(labels)))
+    effective = min(effective, found.n / tau)
+    return msgspec.structs.replace(
+        found, context=context, contexts=enough(contexts, tau), tau=tau, effective_rows=effective
+    )
 
 
 def _is_numeric(column: Column) -> bool:
@@ -140,19 +188,19 @@ def _is_numeric(column: Column) -> bool:
 
 def _numeric(
     name: str, values: NDArray[np.float64], keep: bool, segment: int, stream: dict[str, Any]
-) -> FeatureReference:
+) -> Built:
     finite = values[~np.isnan(values)]
     if not len(finite):
         bins = NumericBins(edges=[], cells=[0], names=["any", "missing"])
-        return FeatureReference(
-            name=name, bins=bins, counts=[0.0, float(len(values))], n=len(values), **stream
-        )
+        counts = [0.0, float(len(values))]
+        empty = FeatureReference(name=name, bins=bins, counts=counts, n=len(values), **stream)
+        return empty, values, np.ones(len(values), dtype=np.int64)
     bins = numeric_bins(finite)
     codes = bins.codes(values)
     tau, effective = _worth(codes, bins, segment)
     with np.errstate(over="ignore", invalid="ignore"):
         mean, sd, spread = _moments(finite)
-    return FeatureReference(
+    found = FeatureReference(
         name=name,
         bins=bins,
         counts=np.bincount(codes, minlength=bins.size).astype(float).tolist(),
@@ -167,6 +215,7 @@ def _numeric(
         values=finite.tolist() if keep else None,
         **stream,
     )
+    return found, values, codes
 
 
 def _moments(finite: NDArray[np.float64]) -> tuple[float, float, float]:
@@ -183,14 +232,14 @@ def _moments(finite: NDArray[np.float64]) -> tuple[float, float, float]:
     return mean * scale, sd * scale, robust * scale
 
 
-def _category(name: str, column: Column, segment: int, stream: dict[str, Any]) -> FeatureReference:
+def _category(name: str, column: Column, segment: int, stream: dict[str, Any]) -> Built:
     texts = [label(value) for value in (column.tolist() if isinstance(column, np.ndarray) else column)]
     bins, rows = category_bins([text for text in texts if text is not None])
     if rows.start:
         texts = texts[len(texts) // 2 :]
     codes = bins.codes(texts)
     tau, effective = _worth(codes, bins, segment)
-    return FeatureReference(
+    found = FeatureReference(
         name=name,
         bins=bins,
         counts=np.bincount(codes, minlength=bins.size).astype(float).tolist(),
@@ -199,6 +248,7 @@ def _category(name: str, column: Column, segment: int, stream: dict[str, Any]) -
         effective_rows=effective,
         **stream,
     )
+    return found, np.full(len(texts), math.nan), codes
 
 
 def _worth(codes: NDArray[np.int64], bins: NumericBins | CategoryBins, segment: int) -> tuple[float, float]:
@@ -221,15 +271,25 @@ def build(
     model: str | None = None,
     model_version: str | None = None,
     source: str | None = None,
+    context: str = "",
+    ts: Sequence[float] | None = None,
 ) -> list[FeatureReference]:
-    """References of all columns, in time order (see `build_feature`)."""
+    """References of all columns, in time order (see `build_feature`).
+
+    `context` is `hour_of_day` (which needs the rows' times `ts`), or the name of a column on which the
+    others depend.
+    """
     chosen = set(categorical)
+    rows = len(next(iter(columns.values()), ()))
+    labels = labels_of(context, columns, ts if ts is not None else [0.0] * rows) if context else None
     return [
         build_feature(
             name,
             column,
             categorical=name in chosen or name.partition(".")[2] in chosen,
             keep_values=keep_values,
+            context=context,
+            labels=labels,
             model=model,
             model_version=model_version,
             source=source,
@@ -336,6 +396,12 @@ def _contradiction(feature: FeatureReference) -> str:
         return f"has {len(feature.counts)} counts for {bins.size} bins"
     if sum(feature.counts) != feature.n or not 0 <= feature.effective_rows <= feature.n or feature.tau < 1:
         return "has counts that do not add up"
+    for one in feature.contexts.values():
+        fits = len(one.counts) == bins.size and len(one.edges) in (0, bins.ordered - 1)
+        if not fits or not all(map(math.isfinite, (*one.counts, *one.edges, one.mean, one.spread))):
+            return "has contexts that do not fit its bins"
+        if min(one.counts) < 0 or sorted(one.edges) != one.edges:
+            return "has contexts that do not fit its bins"
     if isinstance(bins, NumericBins):
         ordered = all(low < high for low, high in zip(bins.edges, bins.edges[1:], strict=False))
         cells_fit = len(bins.cells) == len(bins.edges) + 1 and all(0 <= c < bins.size - 1 for c in bins.cells)

@@ -14,7 +14,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `false_alarms_per_month` is the false-alarm budget of the whole device; `average_run_length`,
     predictions between false alarms of the whole device, takes its place where it is given.
     `minimum_effect` is in Cohen's w, which for a shift of a bell curve is about its size in standard
-    deviations. `threshold` and `check_frequency` belong to `ks_test`. `share` says of which part of the
+    deviations. `context` is what references that are learned depend on: `hour_of_day`, or a feature.
+    `threshold` and `check_frequency` belong to `ks_test`. `share` says of which part of the
     budget the evidence is paid (see `budget.SHARES`).
 
     >>> Settings(average_run_length=5000).algorithm
@@ -28,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     check_frequency: int = 100
     learn_reference: int = 1000
     learn_reference_hours: float = 24.0
+    context: str = ""
     minimum_effect: float = 0.1
     maximum_features: int = 2000
     share: str = "drift"

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from edge_mlops_monitor.drift import findings
 from edge_mlops_monitor.drift.batch import WITHHELD, Batch, Encoder
 from edge_mlops_monitor.drift.budget import SHARES, Spending
+from edge_mlops_monitor.drift.context import labels_of
 from edge_mlops_monitor.drift.findings import Where
 from edge_mlops_monitor.drift.groups import Groups, concerns, watched_as
 from edge_mlops_monitor.drift.judge import EvidenceJudge
-from edge_mlops_monitor.drift.learning import Learning, learning_rows
+from edge_mlops_monitor.drift.learning import CONTEXT, Learning, learning_hours, learning_rows
 from edge_mlops_monitor.drift.reference import Column, FeatureReference, References, Stream
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.window import WindowJudge
@@ -80,7 +81,7 @@ class Watch:
         enough = {}
         for name, reference in references.items():
             reference = watched_as(name, reference, self.known)
-            lacks = self.judge.lacks(reference)
+            lacks = self.judge.lacks(reference) or self._other_context(reference)
             self.lacking.pop(name, None)
             if lacks:
                 self.lacking[name] = lacks
@@ -88,6 +89,15 @@ class Watch:
                 enough[name] = reference
         if enough:
             self._keep(range(len(self.judge.names)), enough)
+
+    def _other_context(self, reference: FeatureReference) -> str:
+        """Why a reference does not fit those that are watched; empty where it does."""
+        kind = self._encoder.context
+        if not reference.context or kind in ("", reference.context):
+            return ""
+        return (
+            f"it depends on {reference.context}, and other features on {kind}; build all with one --context"
+        )
 
     def _keep(self, features: range | list[int], new: Mapping[str, FeatureReference]) -> None:
         state = self.check.state
@@ -170,7 +180,7 @@ class Watch:
         for group in self.learning:
             rows = self.rows + step * np.arange(1, len(ends) + 1) - group.started_row
             hours = (ends - group.started_ts) / 3600
-            due |= (rows >= group.target) & (hours >= self.settings.learn_reference_hours)
+            due |= (rows >= group.target) & (hours >= learning_hours(self.settings))
         return int(due.argmax()) + 1 if due.any() else len(ends)
 
     def _take_blocks(
@@ -178,16 +188,24 @@ class Watch:
     ) -> list[Finding]:
         values, codes = self._encoder.encode(columns, len(ts))
         shares, self.newest = self.spending.shares(ts, self.newest)
-        batch = Batch(values, codes, ts, self.rows, shares.reshape(blocks, -1).sum(axis=1))
+        contexts = self._encoder.hold_to_contexts(columns, ts, len(ts) // blocks, values, codes)
+        batch = Batch(values, codes, ts, self.rows, shares.reshape(blocks, -1).sum(axis=1), contexts)
         features = device.watched(self)
         found = self._check_stuck(batch, features)
         found += self.judge.take(batch, features)
         self.rows += len(ts)
+        context = self._context_to_learn(columns, ts)
         for group in self.learning:
-            group.take({name: _listed(columns[name]) for name in group.names})
+            group.take({**{name: _listed(columns[name]) for name in group.names}, **context})
         found.sort(key=lambda item: item[0])
         found = self.groups.merge(found, batch, [self.judge.alarms])
         return [finding for _, finding in found] + self._due(batch)
+
+    def _context_to_learn(self, columns: Mapping[str, Any], ts: Floats) -> dict[str, list[Any]]:
+        """The rows' contexts, as one more column, where references are learned by context."""
+        if not self.learning or not self.settings.context:
+            return {}
+        return {CONTEXT: labels_of(self.settings.context, columns, ts)}
 
     def _check_stuck(self, batch: Batch, features: int) -> list[tuple[int, Finding]]:
         if not self.check.checked:
@@ -227,8 +245,7 @@ class Watch:
 
     def _learned(self, group: Learning) -> None:
         stream = dict(zip(("model", "model_version", "source"), self.stream, strict=True))
-        keep_values = self.settings.algorithm == "ks_test"
-        built = {name: group.build(name, keep_values, **stream) for name in group.names}
+        built = {name: group.build(name, self.settings, **stream) for name in group.names}
         self._watch(built)
         ready = [name for name in built if name not in self.lacking]
         self.learned.update({name: built[name] for name in ready})

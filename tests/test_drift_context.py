@@ -1,0 +1,188 @@
+"""Contexts: what normal depends on, such as the hour of the day or a recipe."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_mlops_monitor.cli import main
+from edge_mlops_monitor.drift.reference import build, dump, loads
+from edge_mlops_monitor.drift.settings import Settings
+from edge_mlops_monitor.drift.watcher import Watcher
+from edge_mlops_monitor.errors import DataError
+from edge_mlops_monitor.records import Event
+from edge_mlops_monitor.replay import Selection, build_reference
+
+STREAM = ("oven", "1", None)
+DAY = 480  # rows, one in three minutes
+Columns = dict[str, Any]
+
+
+def days(count: int, seed: int = 0, features: int = 3, wander: float = 0.0) -> Columns:
+    """Features with a daily cycle; `wander` is how much whole days differ."""
+    rng = np.random.default_rng(seed)
+    rows = np.arange(count * DAY)
+    cycle = np.sin(2 * np.pi * rows / DAY)[:, None]
+    of_day = np.repeat(rng.normal(size=(count, features)) * wander, DAY, axis=0)
+    data = cycle + of_day + 0.3 * rng.normal(size=(len(rows), features))
+    return {f"inputs.x{i}": data[:, i] for i in range(features)}
+
+
+def times(count: int, begin: int = 0) -> Any:
+    return 180.0 * (begin + np.arange(count))
+
+
+def cut(columns: Columns, begin: int, end: int | None = None) -> Columns:
+    return {name: column[begin:end] for name, column in columns.items()}
+
+
+def events(device: Watcher, columns: Columns, begin: int = 0) -> list[Event]:
+    ts = times(len(next(iter(columns.values()))), begin)
+    found = device.update(STREAM, columns, ts.tolist())
+    return [one for one in found if isinstance(one, Event)]
+
+
+def by_hour(columns: Columns) -> Any:
+    return build(columns, context="hour_of_day", ts=times(len(columns["inputs.x0"])))
+
+
+def test_a_daily_cycle_that_the_reference_knows_by_the_hour_raises_no_alarm_and_hides_no_shift() -> None:
+    alarms, delays = 0, []
+    for seed in range(6):
+        data = days(14, seed)
+        data["inputs.x0"][12 * DAY :] += 0.3  # one standard deviation of the noise, 0.4 of the whole
+        device = Watcher(Settings(average_run_length=20_000), by_hour(cut(data, 0, 8 * DAY)))
+        found = events(device, cut(data, 8 * DAY), 8 * DAY)
+        alarms += sum(one.data["row"] < 4 * DAY for one in found)
+        delays += [one.data["row"] - 4 * DAY for one in found if one.data["row"] >= 4 * DAY][:1]
+    assert alarms <= 1
+    assert len(delays) == 6
+    assert np.median(delays) < 90
+
+
+def test_without_the_hour_the_same_data_are_not_enough_reference() -> None:
+    data = days(8)
+    device = Watcher(Settings(average_run_length=20_000), build(data))
+    events(device, cut(data, 0, 500))
+    assert {one["state"] for one in device.status()[STREAM].values()} == {"not_enough_reference"}
+
+
+def test_days_that_differ_from_each_other_are_said_to_be_too_few() -> None:
+    references = by_hour(days(8, wander=0.3))
+    assert all("no context (hour_of_day)" in one.lacks for one in references)
+
+
+def test_a_few_nights_tell_nothing_of_nights() -> None:
+    [reference] = by_hour(days(3, features=1))
+    assert "of some days" in reference.lacks
+
+
+def test_a_shift_at_night_alone_is_found_by_the_nights() -> None:
+    data = days(16, 5)
+    hour = np.arange(16 * DAY) % DAY // (DAY // 24)
+    data["inputs.x1"][(hour < 4) & (np.arange(16 * DAY) >= 10 * DAY)] += 0.5
+    device = Watcher(Settings(average_run_length=20_000), by_hour(cut(data, 0, 8 * DAY)))
+    found = events(device, cut(data, 8 * DAY), 8 * DAY)
+    assert [one.data["feature"] for one in found if one.severity == "alarm"] == ["inputs.x1"]
+    assert 2 * DAY <= found[0].data["row"] < 2 * DAY + 100
+
+
+def recipes(rows: int, seed: int = 1) -> Columns:
+    """A recipe that changes every 40 rows, and a number and a category that depend on it."""
+    rng = np.random.default_rng(seed)
+    recipe = np.array(["bread", "cake", "pie"])[np.arange(rows) // 40 % 3]
+    centre = np.select([recipe == "bread", recipe == "cake"], [200.0, 180.0], 220.0)
+    crust = np.where(rng.random(rows) < np.where(recipe == "bread", 0.8, 0.2), "hard", "soft")
+    return {
+        "inputs.recipe": recipe.tolist(),
+        "inputs.heat": centre + 3 * rng.normal(size=rows),
+        "outputs.crust": crust.tolist(),
+    }
+
+
+def test_what_depends_on_a_recipe_is_held_against_its_own_recipe() -> None:
+    data = recipes(8000)
+    at = np.array(data["inputs.recipe"])
+    data["inputs.heat"][(at == "cake") & (np.arange(8000) >= 6000)] += 4
+    device = Watcher(Settings(average_run_length=20_000), build(cut(data, 0, 4000), context="recipe"))
+    assert [bool(one.contexts) for one in device.references()] == [False, True, True]
+    found = [one for one in events(device, cut(data, 4000)) if one.severity == "alarm"]
+    assert [one.data["feature"] for one in found] == ["inputs.heat"]
+    assert 2000 <= found[0].data["row"] < 2200
+
+
+def test_a_recipe_that_was_never_seen_decides_nothing_about_what_depends_on_it() -> None:
+    data = recipes(4400)
+    data["inputs.heat"][4000:] += 100
+    data["inputs.recipe"][4000:] = ["scone"] * 400
+    device = Watcher(Settings(average_run_length=20_000), build(cut(data, 0, 4000), context="recipe"))
+    found = [one for one in events(device, cut(data, 4000)) if one.severity == "alarm"]
+    assert [one.data["feature"] for one in found] == ["inputs.recipe"]  # the news is the recipe
+
+
+def test_references_with_contexts_survive_the_file_and_lies_in_it_are_refused() -> None:
+    references = by_hour(days(8, features=1))
+    assert loads(dump(references)) == references
+    told = json.loads(dump(references))
+    told["features"][0]["contexts"]["07"]["edges"][0] = 9e9
+    with pytest.raises(DataError, match="contexts that do not fit"):
+        loads(json.dumps(told))
+
+
+@pytest.mark.parametrize("cuts", [[1, 333, 4000], [2501, 2502, 3000]])
+def test_cuts_and_restarts_change_no_decision_in_contexts_either(cuts: list[int]) -> None:
+    data = days(20, 3)
+    data["inputs.x2"][15 * DAY :] += 0.4
+    settings = Settings(false_alarms_per_month=3, context="hour_of_day", learn_reference=500)
+    whole = Watcher(settings)
+    expected = whole.update(STREAM, data, times(20 * DAY).tolist())
+    assert [one.severity for one in expected if isinstance(one, Event)][:1] == ["alarm"]
+    device, found, edges = Watcher(settings), [], [0, *cuts, 20 * DAY]
+    for begin, end in pairwise(edges):
+        found += device.update(STREAM, cut(data, begin, end), times(end - begin, begin).tolist())
+        state = device.state()
+        device = Watcher(settings)
+        assert device.restore(state)
+        assert device.state() == state
+    assert found == expected
+
+
+def test_a_reference_by_the_hour_is_learned_over_a_week() -> None:
+    data = days(8)
+    device = Watcher(Settings(false_alarms_per_month=1, context="hour_of_day"))
+    events(device, cut(data, 0, 4 * DAY))
+    states = device.status()[STREAM].values()
+    assert all(one["state"] == "learning" and "hours" in one["missing"] for one in states)
+    events(device, cut(data, 4 * DAY), 4 * DAY)
+    assert {one["state"] for one in device.status()[STREAM].values()} == {"fine"}
+    assert all(len(one.contexts) == 24 for one in device.references())
+
+
+def written(path: Path, rows: int = 8 * DAY) -> Path:
+    data = days(8, features=1)["inputs.x0"]
+    lines = [f"{180 * row},{value:.4f}" for row, value in enumerate(data[:rows].tolist())]
+    path.write_text("\n".join(["t,x", *lines]) + "\n")
+    return path
+
+
+def test_reference_build_takes_a_context_and_show_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, reference = written(tmp_path / "week.csv"), tmp_path / "ref.json"
+    options = ["--timestamp", "t", "--context", "hour_of_day", "-o", str(reference)]
+    assert main(["reference", "build", str(path), *options]) == 0
+    assert "by hour_of_day (24)" in capsys.readouterr().out
+    assert len(loads(reference.read_text())[0].contexts) == 24
+
+
+def test_a_context_that_is_not_in_the_data_is_one_sentence(tmp_path: Path) -> None:
+    path = written(tmp_path / "week.csv", 100)
+    with pytest.raises(DataError, match="give --timestamp"):
+        build_reference(path, Selection(inputs=["x"]), context="hour_of_day")
+    with pytest.raises(DataError, match="has no column 'recipe'"):
+        build_reference(path, Selection(timestamp="t"), context="recipe")
