@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +261,34 @@ def test_a_check_now_is_stored_and_answers_for_every_feature(monitor: EdgeMonito
     assert monitor.flush()
     assert [result.feature for result in monitor.drift_results(limit=len(results))] == ["inputs.x"]
     assert monitor.get_status()["drift_results_count"] >= len(results)
+
+
+# - what was gone before it was decided about -
+
+
+def test_predictions_that_were_gone_before_a_decision_are_said(tmp_path: Path) -> None:
+    clock = ManualClock(1e9)
+    with closing(Store(tmp_path / "m.db", clock=clock)) as store:
+        decider = Decider(lambda: store, Settings(learn_reference=200, learn_reference_hours=0), clock=clock)
+
+        def stored(count: int) -> None:
+            rows = [
+                Prediction(ts=clock.time(), id=f"a-{i}", model="m", inputs={"x": 1.0 * i})
+                for i in range(count)
+            ]
+            with store.transaction() as tx:
+                tx.append("predictions", rows)
+
+        stored(10)
+        decider.step(clock.monotonic())
+        stored(30)
+        with closing(sqlite3.connect(tmp_path / "m.db")) as other, other:  # as a full disk or a purge would
+            assert other.execute("DELETE FROM predictions WHERE first_seq = 11").rowcount == 1
+        stored(5)
+        decider.step(clock.monotonic())
+        found = [event for event in store.newest("events") if event.type == "undecided"]
+        assert [(one.severity, one.data) for one in found] == [
+            ("warning", {"predictions": 30, "before_seq": 41})
+        ]
+        decider.step(clock.monotonic())
+        assert len([event for event in store.newest("events") if event.type == "undecided"]) == 1

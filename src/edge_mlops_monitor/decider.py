@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from edge_mlops_monitor import leases, lifetime
-from edge_mlops_monitor.blocks import FIELDS, Block
+from edge_mlops_monitor.blocks import FIELDS, SEQ_BITS, SEQ_MASK, Block
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.erasure import PURGED_BEFORE
@@ -190,7 +190,7 @@ class Decider:
             # At once: after a crash what was decided before an order must not be decided after it.
             self._commit(store, [])
         while found := store.blocks("predictions", after=self._checkpoint.cursor, limit=1):
-            findings = self._decide(found[0], commit)
+            findings = self._undecided(found[0]) + self._decide(found[0], commit)
             findings += self._joining.meet(found[0])
             self._checkpoint.cursor = found[0].key
             moved = True
@@ -200,6 +200,23 @@ class Decider:
                 return moved
             time.sleep(0)  # let the host's threads run between two blocks
         return self._read_labels(store, commit=commit, deadline=deadline) or moved
+
+    def _undecided(self, block: Block) -> list[Finding]:
+        """What is said of predictions that were given up or erased before anything was decided about them."""
+        cursor = self._checkpoint.cursor
+        missed = block.first_seq - (cursor & SEQ_MASK) - 1
+        if not cursor or cursor >> SEQ_BITS != block.key >> SEQ_BITS or missed <= 0:
+            return []
+        message = f"{missed} predictions were gone before drift and quality were decided about them"
+        event = Event(
+            ts=block.first_ts,
+            id=f"undecided-{block.generation}-{block.first_seq}",
+            type="undecided",
+            severity="warning",
+            message=message,
+            data={"predictions": missed, "before_seq": block.first_seq},
+        )
+        return [event]
 
     def _read_labels(self, store: Store, *, commit: bool, deadline: float | None) -> bool:
         """Take in the labels that came, once all predictions are; whether there were any."""

@@ -34,6 +34,7 @@ STATES = {
     "warning": "warning",
     "not_enough_reference": "without enough reference",
     "learning": "learning",
+    "not_enough_data": "without enough data yet",
     "fine": "fine",
 }
 ROLES = {"system": "measures", "decide": "decides", "upload": "uploads"}

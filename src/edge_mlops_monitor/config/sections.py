@@ -236,6 +236,15 @@ class DriftDetection(Section, frozen=True, kw_only=True):
             "week), or the name of a feature such as a recipe; empty: nothing.",
         ),
     ] = ""
+    rebaseline_after_hours: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=87_600,
+            description="Hours after which a change that was acknowledged and lasts is learned as the new "
+            "normal; 0: never.",
+        ),
+    ] = 0
     check_frequency: Annotated[
         int,
         Meta(ge=1, le=1_000_000, description="Predictions between two checks, and the window of ks_test."),

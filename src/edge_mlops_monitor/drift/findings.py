@@ -174,6 +174,14 @@ def recovery(where: Where, of: str, words: str, since_ts: float) -> Event:
     return event("recovery", "info", where, f"{where.subject} {words}", {"of": of, "since": since_ts})
 
 
+def new_normal(where: Where, since_ts: float) -> Event:
+    """A change that was acknowledged is learned."""
+    message = (
+        f"{where.subject} is as it has been since {clock(since_ts, where.row)}: the new normal is learned"
+    )
+    return event("rebaselined", "info", where, message, {"since": since_ts})
+
+
 def stuck(where: Where, value: float, run: int, longest: int, since_ts: float, since_row: int) -> Event:
     """A sensor repeats one value."""
     message = (
@@ -203,9 +211,10 @@ def result(
     change: Change | None = None,
     p_value: float | None = None,
     sample_size: int = 0,
+    lacks: str = "",
 ) -> DriftResult:
     """The answer about one feature."""
-    data: dict[str, Any] = {"state": state}
+    data: dict[str, Any] = {"state": state} | ({"lacks": lacks} if lacks else {})
     if change is not None:
         data |= {"effect_unit": change.unit, "before": change.before, "after": change.after}
     return DriftResult(

@@ -34,6 +34,7 @@ METHOD = "e_detector"
 LEVELS = {FINE: "fine", WARNED: "warning", ALARMED: "alarm"}
 LARGEST = 1e6  # standardised values beyond count as this
 RECENT_ROWS = 400
+LEAST_DATA = 25  # rows below which an answer says that there are not enough
 
 
 class EvidenceJudge:
@@ -197,15 +198,19 @@ class EvidenceJudge:
         return self._change(feature, counts, seen.moments[-1], null / null.sum())
 
     def _result(self, feature: int, where: Where, change: Change | None, level: int) -> DriftResult:
+        rows = change.rows if change is not None else 0
+        enough = level != FINE or rows >= LEAST_DATA
+        lacks = f"{rows} rows have come since the reference, and {LEAST_DATA} are needed for an answer"
         return findings.result(
             where,
             METHOD,
             statistic=float(self.evidence.total[feature]),
             threshold=1.0,
-            is_drift=level == ALARMED,
-            state=LEVELS[level],
+            is_drift=level == ALARMED if enough else None,
+            state=LEVELS[level] if enough else "not_enough_data",
             change=change,
-            sample_size=change.rows if change is not None else 0,
+            sample_size=rows,
+            lacks="" if enough else lacks,
         )
 
     def results(self, row: int, ts: float) -> list[DriftResult]:
@@ -216,9 +221,15 @@ class EvidenceJudge:
             for i, name in enumerate(self.names)
         ]
 
-    def level_of(self, feature: int) -> str:
-        """fine, warning or alarm."""
-        return LEVELS[int(self.evidence.state["level"][feature])]
+    def level_of(self, feature: int, row: int) -> str:
+        """fine, warning or alarm, as of this row; not_enough_data where too few rows came to say fine."""
+        level = int(self.evidence.state["level"][feature])
+        if level == FINE:
+            first = max(row - RECENT_ROWS + 1, 0)
+            seen = self.evidence.history.since(self.evidence.cells_of(feature), feature, first, max(row, 0))
+            if seen.counts[-1].sum() < LEAST_DATA:
+                return "not_enough_data"
+        return LEVELS[level]
 
     def clear(self, feature: int) -> None:
         """End an alarm without waiting for the feature to come back."""

@@ -15,6 +15,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     predictions between false alarms of the whole device, takes its place where it is given.
     `minimum_effect` is in Cohen's w, which for a shift of a bell curve is about its size in standard
     deviations. `context` is what references that are learned depend on: `hour_of_day`, or a feature.
+    An acknowledged alarm that is older than `rebaseline_after_hours` becomes the new normal (0: never).
     `threshold` and `check_frequency` belong to `ks_test`. `share` says of which part of the
     budget the evidence is paid (see `budget.SHARES`).
 
@@ -30,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     learn_reference: int = 1000
     learn_reference_hours: float = 24.0
     context: str = ""
+    rebaseline_after_hours: float = 0.0
     minimum_effect: float = 0.1
     maximum_features: int = 2000
     share: str = "drift"

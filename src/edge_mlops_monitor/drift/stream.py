@@ -60,6 +60,7 @@ class Watch:
         self.results_due = float("nan")
         self.pending: dict[str, list[Any]] = {}
         self.pending_ts: list[float] = []
+        self.renewed: set[str] = set()  # forgotten within a call, to be met again in it
 
     @property
     def block_rows(self) -> int:
@@ -140,6 +141,8 @@ class Watch:
             part = slice(begin, begin + blocks * step)
             found += self._take_blocks({n: merged[n][part] for n in self.known}, ts[part], blocks, device)
             begin = part.stop
+            appears |= dict.fromkeys((name for name in merged if name in self.renewed), begin)
+            self.renewed.clear()
         kept = [*self.known, *(name for name, row in appears.items() if row < len(ts))]
         self.pending = {
             name: _listed(merged[name][begin:]) for name in kept[: self.settings.maximum_features]
@@ -237,10 +240,42 @@ class Watch:
         if ts >= self.results_due:
             if self.settings.algorithm != "ks_test":
                 found += self.judge.results(self.rows - 1, ts)
+            found += self._take_as_normal(ts)
             self.results_due = ts + RESULT_SECONDS
         for group in list(self.learning):
             if group.due(self.settings, self.rows, ts):
                 self._learned(group)
+        return found
+
+    def _take_as_normal(self, ts: float) -> list[Finding]:
+        """Learn what was acknowledged and has lasted long enough to be the new normal."""
+        patience = self.settings.rebaseline_after_hours * 3600
+        if not patience:
+            return []
+        alarms = self.judge.alarms
+        lasting = [
+            n for n, alarm in alarms.items() if n in self.acknowledged and ts - alarm["since"] >= patience
+        ]
+        found: list[Finding] = []
+        for name in lasting:
+            where = Where(self.stream, name, self.rows - 1, ts)
+            found.append(findings.new_normal(where, alarms[name]["since"]))
+        self.forget(lasting)
+        self.renewed |= set(lasting)
+        return found
+
+    def supersede(self) -> list[Finding]:
+        """End open alarms of a model that is no longer used."""
+        where = (Where(self.stream, name, self.rows - 1, self.newest) for name in self.judge.alarms)
+        found: list[Finding] = [
+            findings.recovery(
+                at, "drift", "is over: another version has taken the model's place", alarm["since"]
+            )
+            for at, alarm in zip(where, self.judge.alarms.values(), strict=True)
+        ]
+        for feature, name in enumerate(self.judge.names):
+            if name in self.judge.alarms:
+                self.judge.clear(feature)
         return found
 
     def _learned(self, group: Learning) -> None:
@@ -274,7 +309,7 @@ class Watch:
             found[name] = {"state": "not_enough_reference", "missing": lacks}
         for i, name in enumerate(self.judge.names):
             stuck = self.check.state["stuck"][i]
-            found[name] = {"state": "stuck" if stuck else self.judge.level_of(i)}
+            found[name] = {"state": "stuck" if stuck else self.judge.level_of(i, self.rows - 1)}
             if stuck:
                 found[name]["since"] = float(self.check.state["since_ts"][i])
             found[name] |= self.judge.alarms.get(name, {})

@@ -74,10 +74,20 @@ class Watcher:
         times = self._times(ts, watch)
         self._streams[stream] = watch
         self._newest = max(self._newest, float(times[-1]))
-        found = watch.take(columns, times, self)
+        found = watch.take(columns, times, self) + self._superseded(stream)
         if not watch.known and not watch.pending:
             del self._streams[stream]
         return found
+
+    def _superseded(self, stream: Stream) -> list[Finding]:
+        """Alarms that end since this stream's version took the place of one that is silent for a day."""
+        return [
+            finding
+            for (model, version, source), other in self._streams.items()
+            if (model, source) == (stream[0], stream[2]) and version != stream[1]
+            if other.judge.alarms and other.newest < self._newest - DAY
+            for finding in other.supersede()
+        ]
 
     def _times(self, ts: Column, watch: Watch) -> Any:
         times = np.asarray(ts, dtype=np.float64)

@@ -116,7 +116,7 @@ class WindowJudge:
             p_value=p_value,
             threshold=self.settings.threshold,
             is_drift=p_value < self.settings.threshold,
-            state=self.level_of(feature),
+            state=self.level_of(feature, where.row),
             change=self._change(feature, rows),
             sample_size=rows,
         )
@@ -130,8 +130,10 @@ class WindowJudge:
             if seen[i]
         ]
 
-    def level_of(self, feature: int) -> str:
-        """fine or alarm."""
+    def level_of(self, feature: int, row: int) -> str:
+        """fine or alarm; not_enough_data until a window is full."""
+        if np.isnan(self.arrays["last"][0, feature]):
+            return "not_enough_data"
         return "alarm" if self.names[feature] in self.alarms else "fine"
 
     def clear(self, feature: int) -> None:

@@ -70,7 +70,7 @@ class EDetector:
     @property
     def warning_detected(self) -> bool:
         """Whether there is much evidence for a change, or an alarm that is not over."""
-        return self._judge.level_of(0) != "fine"
+        return self._judge.level_of(0, self._rows - 1) in ("warning", "alarm")
 
     def update(self, x: Any) -> None:
         """Take in one value (None is missing)."""
