@@ -29,7 +29,7 @@ FOLD_ROWS = 1024  # rows that are summarised together, if they have no more
 FOLD_VALUES = 1 << 17  # values than this
 MOST_CUTS = 4  # windows that may begin within one block of rows; timestamps without any order have more
 SPARED = 64  # the state is written once so many times its bytes were read
-BLOCK = 64  # profiles stored as one block
+BLOCK = 256  # profiles stored as one block; merging older ones joins neighbouring blocks
 
 InForce = tuple[Sequence[str], Sequence[FeatureReference]]
 

@@ -1,8 +1,9 @@
 """What is given up when the bound on disk is reached, and what is erased on request.
 
 Given up by value, not by age alone: first raw predictions and metrics that no sink waits for, then those
-that one still waits for, oldest first; labels, drift results and events go last. Whatever a sink waited
-for is declared as a range with a reason in an event of type `loss`, and everything is counted.
+that one still waits for, oldest first; then older profiles are merged; labels, profiles, drift results and
+events go last, in this order. Whatever a sink waited for is declared as a range with a reason in an event
+of type `loss`, and everything is counted.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ PAGE_SIZE = 2048  # 8 % fewer bytes written than with 4096, for 1 us a predictio
 RESERVE_BYTES = 256 << 10  # in a fresh file, and as much in its journal, for when the disk is full
 CHUNK = 64  # part of the bound that is freed at a time: seldom enough to spare flash, and soon done
 ORDER = ("predictions", "system", "actuals", "profiles", "drift", "events")
-WISHED = ("purged", "superseded")  # reasons that are no loss: the user's order, or a later record
+MERGED_BEFORE = "actuals"  # older profiles are merged before any of these goes
+WISHED = ("purged", "superseded", "merged")  # no loss: the user's order, a later record, one for several
 SPARE_PAGES = 192  # kept free within the bound: room for the declaration of what was given up
 
 
@@ -90,6 +92,8 @@ def _give_up(tx: Transaction, target_pages: int) -> None:
     taken: dict[tuple[str, int, str], list[int]] = {}
     for waiting in (False, True):
         for kind in ORDER:
+            if kind == MERGED_BEFORE:
+                _merge_profiles(tx, waiting, target_pages, taken)
             # What is sealed is older than what is not.
             while _used(tx) > target_pages and (
                 (waiting and outbox.drop_oldest(tx, kind, taken))
@@ -102,6 +106,24 @@ def _give_up(tx: Transaction, target_pages: int) -> None:
     tx.giving_up = False
 
 
+def _merge_profiles(
+    tx: Transaction, waiting: bool, target_pages: int, taken: dict[tuple[str, int, str], list[int]]
+) -> None:
+    """Put one profile in place of many, until the used pages are at `target_pages` or no two are alike."""
+    if _used(tx) <= target_pages or tx.sql("SELECT count(*) FROM profiles").fetchone()[0] < 2:
+        return
+    from edge_mlops_monitor import merging  # late: it brings NumPy
+
+    for _ in merging.steps(tx, waiting, _mark(tx, "profiles"), taken):
+        if _used(tx) <= target_pages:
+            return
+
+
+def _mark(tx: Transaction, kind: str) -> int:
+    """The key up to which no sink waits for the blocks of a kind."""
+    return tx.sealed(kind) if tx.store.has_sinks else 1 << 62
+
+
 def _drop_oldest(
     tx: Transaction,
     kind: str,
@@ -110,7 +132,7 @@ def _drop_oldest(
     target_pages: int = 0,
 ) -> bool:
     """Remove the oldest few blocks of a kind; False where there is none left of that sort."""
-    mark = tx.sealed(kind) if tx.store.has_sinks else 1 << 62
+    mark = _mark(tx, kind)
     where = "key > ?" if waiting else "key <= ?"
     rows = tx.sql(
         f"SELECT key, first_seq, records FROM {kind} WHERE {where} ORDER BY key LIMIT 8", (mark,)
@@ -191,7 +213,7 @@ def _keep_newest(tx: Transaction) -> None:
     if keep is None:
         return
     stored: int = tx.sql("SELECT stored - removed FROM sequences WHERE kind = 'predictions'").fetchone()[0]
-    mark = tx.sealed("predictions") if tx.store.has_sinks else 1 << 62
+    mark = _mark(tx, "predictions")
     while stored > keep:
         rows = tx.sql(
             "SELECT key, first_seq, records FROM predictions WHERE key <= ? ORDER BY key LIMIT 1", (mark,)
