@@ -387,3 +387,27 @@ def test_rows_that_are_out_of_order_are_counted_and_said(capsys):
     assert answer(capsys, "replay", "train.csv", "--timestamp", "t")["out_of_order"] == 500
     assert main(["replay", "train.csv", "--timestamp", "t"]) == 0
     assert "500 rows are earlier than one before them; sort" in capsys.readouterr().out
+
+
+def test_what_can_be_expected_is_said_in_standard_deviations_and_units(capsys):
+    built(capsys)
+    recorded("field.csv", 4000, seed=3)
+    found = answer(capsys, "replay", "field.csv", *CHANGED)["recommendation"]
+    assert [(one["within"], one["predictions"]) for one in found["horizons"]] == [
+        ("hour", 60),
+        ("day", 1440),
+        ("budget", 43_210),
+    ]
+    a, y = found["features"]
+    assert (a["feature"], y["feature"]) == ("inputs.a", "outputs.y")
+    shifts = [shift["sd"] for shift in a["shifts"]]
+    assert 1.5 > shifts[0] > shifts[1] > shifts[2] > 0.05
+    assert y["shifts"][1]["units"] == pytest.approx(y["shifts"][1]["sd"] / 12**0.5, rel=0.1)
+    assert main(["replay", "field.csv", *CHANGED]) == 0
+    out = capsys.readouterr().out
+    assert "Smallest shift found in" in out
+    assert f"{shifts[0]:.2f} sd = " in out
+    assert max(map(len, out.splitlines())) <= 80
+    by_rows = ["--reference", "ref.json", "--inputs", "a", "--average-run-length", "5000"]
+    found = answer(capsys, "replay", "field.csv", *by_rows)["recommendation"]
+    assert [(one["seconds"], one["predictions"]) for one in found["horizons"]] == [(None, 1000), (None, 5000)]

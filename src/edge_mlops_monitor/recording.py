@@ -39,6 +39,13 @@ class Recording:
         """Features without any value."""
         return [name for name, has in self._has_value.items() if not has]
 
+    @property
+    def hours(self) -> float | None:
+        """How long it took; None without times, or where they do not go on."""
+        if self.first_ts is None or self._newest <= self.first_ts:
+            return None
+        return (self._newest - self.first_ts) / 3600
+
     def take(self, chunk: Chunk) -> None:
         """Take in some rows."""
         self.predictions += chunk.rows

@@ -22,6 +22,7 @@ from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.watcher import Watcher
 from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.rated import Rated
+from edge_mlops_monitor.recommendation import recommendation
 from edge_mlops_monitor.recording import Recording
 from edge_mlops_monitor.records import DriftResult, Event
 from edge_mlops_monitor.scoring import Change
@@ -39,8 +40,9 @@ class Replay(msgspec.Struct, kw_only=True):
     `source` and `message`; `recoveries` likewise. `not_enough_reference` names the features about
     which nothing could be decided; `learning` those whose reference was not complete at the end.
     `out_of_order` counts rows whose time is before that of an earlier row. `truth` holds, where it is
-    known what happened, what became of each change (see `Recording.verdict`). `trace` is the evidence
-    over time, where it was asked for. `performance` holds what labels and estimates say at the end.
+    known what happened, what became of each change (see `Recording.verdict`). `recommendation` says what
+    shifts can be expected to be found how soon (see `recommendation`). `trace` is the evidence over time,
+    where it was asked for. `performance` holds what labels and estimates say at the end.
     """
 
     predictions: int = 0
@@ -55,6 +57,7 @@ class Replay(msgspec.Struct, kw_only=True):
     out_of_order: int = 0
     truth: dict[str, Any] | None = None
     performance: dict[str, Any] = {}
+    recommendation: dict[str, Any] | None = None
     results: list[DriftResult] = []
     trace: Trace | None = None
 
@@ -179,6 +182,7 @@ class _Run:
         of_windows = self.settings.algorithm == "ks_test"
         every = self.settings.check_frequency if of_windows else STEP_ROWS
         found.truth = recording.verdict(found.alarms, every)
+        found.recommendation = recommendation(self.watcher, self.settings, recording.hours)
         return found
 
 

@@ -14,6 +14,7 @@ from edge_mlops_monitor.cli.options import config_option, exit_code_option, json
 from edge_mlops_monitor.cli.output import duration, number, print_json, rows, table, utc
 from edge_mlops_monitor.cli.performance import performance_told
 from edge_mlops_monitor.cli.progress import shares
+from edge_mlops_monitor.cli.recommended import recommended
 from edge_mlops_monitor.cli.truth import changes_column_option, changes_option, truth_told
 
 if TYPE_CHECKING:
@@ -143,6 +144,8 @@ def _told(replays: dict[str, Replay]) -> str:
         parts.append(truth_told(replays))
     if found.performance:
         parts.append(performance_told(found.performance))
+    if found.recommendation is not None:
+        parts.append(recommended(found.recommendation))
     for words, names in (
         ("Not enough reference, so nothing was decided about", found.not_enough_reference),
         ("Still learning at the end", found.learning),

@@ -122,6 +122,13 @@ class Watcher:
         watch = self._streams.get(stream)
         return 0 if watch is None else watch.rows + len(watch.pending_ts)
 
+    def in_use(self) -> dict[Stream, dict[str, FeatureReference]]:
+        """The references of the features that are decided about, by stream."""
+        return {
+            stream: dict(zip(watch.judge.names, watch.judge.references, strict=True))
+            for stream, watch in self._streams.items()
+        }
+
     def check(self) -> list[DriftResult]:
         """The present answer about every watched feature, from its most recent rows."""
         return [
