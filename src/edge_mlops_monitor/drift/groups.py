@@ -2,8 +2,9 @@
 
 A camera that goes dark changes every number that is kept of its frames. The first block in which any of
 them is in alarm makes one event about the frame, which names what is wrong with it and the features that
-show it. While it is open the others join it, and when the last is over, so is it. A camera that freezes
-while something else is wrong with it is reported all the same.
+show it. While it is open the others join it. It is over when all that raised it, and what it is named by, are
+back; what joined it then goes back in silence. A camera that freezes while something else is wrong with it is
+reported all the same.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from edge_mlops_monitor.drift.batch import Batch
 from edge_mlops_monitor.drift.binning import NumericBins
 from edge_mlops_monitor.drift.findings import Where, scale_of
 from edge_mlops_monitor.drift.reference import QUANTILES, FeatureReference, Stream
-from edge_mlops_monitor.drift.telling import alarm, words_when_over
+from edge_mlops_monitor.drift.telling import alarm, named_by, words_when_over
 from edge_mlops_monitor.features import array_of
 from edge_mlops_monitor.quality.images import DARK, FROZEN, Level, cause
 from edge_mlops_monitor.quality.stuck import RunLengths
@@ -67,8 +68,8 @@ def watched_as(name: str, reference: FeatureReference, known: Iterable[str]) -> 
 class Groups:
     """The arrays of one stream, and what is open about them.
 
-    `open` holds by array the episodes, each with its type, event and beginning, and with the features
-    that are in it and as what.
+    `open` holds by array the episodes: type, event and beginning, the features that are in it and as
+    what, those on which its end depends, and whether only others are left.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -123,14 +124,17 @@ class Groups:
         levels = self._levels(array, batch, block)
         type = self._type(array, events, levels)
         episodes = self.open.setdefault(array, [])
+        now = [episode for episode in episodes if not episode["over"]]
         shown_by = [[event.data["feature"], event.type] for event in events]
-        if episodes and (type != FROZEN or any(one["type"] in (DARK, FROZEN) for one in episodes)):
-            episodes[-1]["shown_by"] += shown_by
+        if now and (type != FROZEN or any(one["type"] in (DARK, FROZEN) for one in now)):
+            now[-1]["shown_by"] += shown_by
             return []
         where = Where(self.stream, array, batch.last_row(block), batch.last_ts(block))
         told = alarm(type, where, events, levels)
+        ends_with = [f"{array}.{field}" for field in named_by(type)] + [name for name, _ in shown_by]
         since = told.data["since"]
-        episodes.append({"type": type, "event": told.id, "since": since, "shown_by": shown_by})
+        episode = {"type": type, "event": told.id, "since": since, "shown_by": shown_by}
+        episodes.append({**episode, "ends_with": ends_with, "over": False})
         return [told]
 
     def _type(self, array: str, events: list[Event], levels: Mapping[str, Level]) -> str:
@@ -156,22 +160,29 @@ class Groups:
 
     def _end(self, array: str, recovery: Event) -> list[Event]:
         """What there is to say when one feature is back."""
-        over = [recovery.data["feature"], recovery.data["of"]]
+        back = [recovery.data["feature"], recovery.data["of"]]
         episodes = self.open.get(array, [])
-        for episode in episodes:
-            if over in episode["shown_by"]:
-                episode["shown_by"].remove(over)
-                if episode["shown_by"]:
-                    return []
-                episodes.remove(episode)
-                where = Where(self.stream, array, recovery.data["row"], recovery.ts)
-                of = episode["type"]
-                return [findings.recovery(where, of, words_when_over(of, recovery), episode["since"])]
-        return [recovery]
+        episode = next((one for one in episodes if back in one["shown_by"]), None)
+        if episode is None:
+            return [recovery]
+        episode["shown_by"].remove(back)
+        if not episode["shown_by"]:
+            episodes.remove(episode)
+        if episode["over"] or any(name in episode["ends_with"] for name, _ in episode["shown_by"]):
+            return []
+        episode["over"] = True
+        where = Where(self.stream, array, recovery.data["row"], recovery.ts)
+        type = episode["type"]
+        return [findings.recovery(where, type, words_when_over(type, recovery), episode["since"])]
 
     def _tell(self, array: str, events: list[Event], opened: Sequence[Mapping[str, dict[str, Any]]]) -> None:
         for event in events:
             for alarms in opened:
                 mine = alarms.get(event.data["feature"])
                 if mine is not None and mine.get("event") == event.id:
-                    mine["event"] = self.open[array][-1]["event"]
+                    mine["event"] = self._event_of(array, event)
+
+    def _event_of(self, array: str, event: Event) -> str:
+        """The event in which that about one feature was put."""
+        shown_by = [event.data["feature"], event.type]
+        return next(str(one["event"]) for one in self.open[array] if shown_by in one["shown_by"])

@@ -36,6 +36,11 @@ def alarm(type: str, where: Where, events: Sequence[Event], levels: Mapping[str,
     return findings.event(type, "alarm", where, message, data)
 
 
+def named_by(type: str) -> list[str]:
+    """The field that an alarm is named by, if there is one."""
+    return [WORDS[type][1]] if type in WORDS else []
+
+
 def words_when_over(type: str, recovery: Event) -> str:
     """What is said of an array when the last of its features is back."""
     return WORDS[type][2] if type in WORDS else _words(recovery)
