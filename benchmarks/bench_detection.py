@@ -94,7 +94,7 @@ def changed_data(pool: Pool, quick: bool) -> dict[str, Any]:
 def all_thresholds(pool: Pool, quick: bool) -> dict[str, dict[str, Any]]:
     """By kind of data and method: its threshold, and alarms by alarms wanted."""
     each = RUN_LENGTH * FEATURES
-    values, budgets = (500_000, 30) if quick else (4_000_000, 200)
+    values, budgets = (500_000, 30) if quick else (2_000_000, 100)
     jobs = {
         (kind, name): pool.submit(threshold, kind, name, each, values, 1)
         for kind in KINDS
