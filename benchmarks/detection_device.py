@@ -26,8 +26,10 @@ CHANGED = {"inputs.x0", "inputs.x1"}
 class Device:
     """A watcher that is fed a row a minute and tells its alarms."""
 
-    def __init__(self, run_length: float, reference: Columns | None = None, learned: int = 1000) -> None:
-        settings = Settings(average_run_length=run_length, learn_reference=learned)
+    def __init__(
+        self, run_length: float, reference: Columns | None = None, learned: int = 1000, context: str = ""
+    ) -> None:
+        settings = Settings(average_run_length=run_length, learn_reference=learned, context=context)
         self.watcher = Watcher(settings, build(reference) if reference else None)
         self.rows = 0
 
@@ -74,7 +76,7 @@ def _started(case: Any, rng: np.random.Generator, run_length: float) -> tuple[De
     if not case.learned:
         data = case.draw(rng, case.reference_rows + int(run_length))
         return Device(run_length, columns(data[: case.reference_rows])), data[case.reference_rows :]
-    device = Device(run_length, learned=case.learned)
+    device = Device(run_length, learned=case.learned, context=case.context)
     data = case.draw(rng, LEARNING_DAYS * DAY + int(run_length))
     while device.rows < LEARNING_DAYS * DAY and (not device.rows or "learning" in device.states):
         device.feed(columns(data[device.rows : device.rows + DAY // 2]))

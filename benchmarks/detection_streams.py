@@ -25,13 +25,14 @@ CORRELATION = 0.8
 class Healthy(NamedTuple):
     """A kind of healthy data: how its rows are drawn, the rows of its reference, how many are learned.
 
-    `learned` is the setting `learn_reference` of a device that is given no reference.
+    `learned` is the setting `learn_reference` of a device that is given no reference, `context` its setting.
     """
 
     draw: Callable[[Rng, int], Any]
     reference_rows: int = 1000
     learned: int = 0
     judged: bool = True
+    context: str = ""
 
 
 def normal(rng: Rng, rows: int) -> Floats:
@@ -88,7 +89,7 @@ HEALTHY = {
     "many zeros": Healthy(lambda rng, rows: np.maximum(normal(rng, rows), 0.0), judged=False),
     "1000 categories": Healthy(thousand, 2000, judged=False),
     "3 % missing": Healthy(some_missing, judged=False),
-    "daily sine, a week learned": Healthy(sine, 0, learned=7 * DAY, judged=False),
+    "daily sine, hour_of_day": Healthy(sine, 0, learned=1000, judged=False, context="hour_of_day"),
 }
 
 
