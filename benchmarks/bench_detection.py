@@ -34,7 +34,7 @@ Pool = ProcessPoolExecutor
 def healthy_data(pool: Pool, quick: bool) -> dict[str, Any]:
     """Alarms by case, the judged cases' sum, and the longer budgets."""
     jobs = {
-        name: pool.submit(device.healthy, name, RUN_LENGTH, 4 if quick else 40, seed)
+        name: pool.submit(device.healthy, name, RUN_LENGTH, 2 if quick else 40, seed)
         for seed, name in enumerate(HEALTHY)
     }
     longer = {
@@ -71,7 +71,7 @@ def upper_limit(count: int, level: float = 0.05) -> float:
 def changed_data(pool: Pool, quick: bool) -> dict[str, Any]:
     """Thresholds that bring all methods to one rate of alarms, and the delays they then have."""
     thresholds = all_thresholds(pool, quick)
-    runs, at_once = (10, 5) if quick else (200, 10)
+    runs, at_once = (6, 3) if quick else (200, 10)
     jobs = [
         (kind, pool.submit(runs_of, kind, thresholds[kind], at_once, seed))
         for kind in KINDS
@@ -94,7 +94,7 @@ def changed_data(pool: Pool, quick: bool) -> dict[str, Any]:
 def all_thresholds(pool: Pool, quick: bool) -> dict[str, dict[str, Any]]:
     """By kind of data and method: its threshold, and alarms by alarms wanted."""
     each = RUN_LENGTH * FEATURES
-    values, budgets = (500_000, 30) if quick else (2_000_000, 100)
+    values, budgets = (250_000, 12) if quick else (2_000_000, 100)
     jobs = {
         (kind, name): pool.submit(threshold, kind, name, each, values, 1)
         for kind in KINDS
