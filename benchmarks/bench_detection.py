@@ -71,7 +71,7 @@ def upper_limit(count: int, level: float = 0.05) -> float:
 def changed_data(pool: Pool, quick: bool) -> dict[str, Any]:
     """Thresholds that bring all methods to one rate of alarms, and the delays they then have."""
     thresholds = all_thresholds(pool, quick)
-    runs, at_once = (6, 3) if quick else (200, 10)
+    runs, at_once = (6, 3) if quick else (100, 10)
     jobs = [
         (kind, pool.submit(runs_of, kind, thresholds[kind], at_once, seed))
         for kind in KINDS
