@@ -270,7 +270,7 @@ def test_categories_written_as_numbers_are_categories_where_that_is_said(capsys)
     found = answer(capsys, "replay", "field.csv", "--reference", "r.json", *options)
     (alarm,) = found["alarms"]
     assert alarm["feature"] == "inputs.label"
-    assert alarm["effect_unit"] == "total variation"
+    assert alarm["effect_unit"] == "share unseen"
     assert "unseen" in alarm["message"]
 
 

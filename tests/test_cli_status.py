@@ -90,7 +90,8 @@ def test_features_that_are_not_fine_are_named_with_the_reason(store, capsys):
     stream = {"model": "detector", "model_version": "3", "source": "camera-3"}
     features = [
         {**stream, "feature": "inputs.a", "state": "fine"},
-        {**stream, "feature": "inputs.b", "state": "alarm", "since": 1_700_000_000.0, "acknowledged": True},
+        {**stream, "feature": "inputs.b", "state": "alarm", "since": 1_700_000_000.0, "acknowledged": True}
+        | {"type": "spike"},
         {**stream, "feature": "inputs.c", "state": "learning", "missing": "300 predictions"},
         {
             **stream,
@@ -107,6 +108,7 @@ def test_features_that_are_not_fine_are_named_with_the_reason(store, capsys):
     assert max(map(len, out.splitlines())) <= 80
     assert "1 in alarm, 20 stuck, 1 without enough reference, 1 learning, 1 fine" in " ".join(out.split())
     assert "detector 3 camera-3 inputs.b" in out
+    assert "in alarm (spike) since" in out
     assert "(acknowledged)" in out
     assert "and 15 more" in out
 

@@ -174,7 +174,8 @@ def test_a_shift_is_one_alarm_that_says_what_since_when_and_how_much() -> None:
 def test_other_changes_are_named_for_what_they_are(change: Any, unit: str, word: str) -> None:
     data = normal(1000 + 2000, 1)
     data[1500:, 0] = change(data[1500:, 0])
-    (alarm,) = events(run(watcher(columns(data[:1000])), columns(data[1000:])), "drift")
+    (alarm,) = events(run(watcher(columns(data[:1000])), columns(data[1000:])))
+    assert alarm.type == ("missing" if unit == "share missing" else "drift")
     assert alarm.data["effect_unit"] == unit
     assert word in alarm.message
     assert alarm.data["row"] < 500 + 250
@@ -186,8 +187,8 @@ def test_a_category_names_the_one_that_changed_most() -> None:
     after = rng.choices("abc", (6, 3, 1), k=500) + rng.choices("abcd", (3, 3, 1, 3), k=500)
     (alarm,) = events(run(watcher({"inputs.x0": before}), {"inputs.x0": after}))
     assert 500 <= alarm.data["row"] < 600
-    assert alarm.data["effect_unit"] == "total variation"
-    assert "(unseen 0% -> 60%)" in alarm.message
+    assert (alarm.type, alarm.data["effect_unit"]) == ("unseen_category", "share unseen")
+    assert "holds unseen categories in 60% of rows" in alarm.message
     assert alarm.data["sample_size"] == 5
 
 
@@ -418,6 +419,19 @@ def test_acknowledge_marks_an_alarm_as_seen_until_it_is_over() -> None:
 # - state -
 
 
+EXPECTED = {"drift", "stuck", "missing", "unseen_category", "recovery"}
+EXPECTED |= {"type", "range", "spike", "dropout", "clipping"}
+
+
+FAULTS: dict[str, Any] = {
+    "type": lambda rng, x: [value if value < 0.5 else "n/a" for value in x.tolist()],
+    "range": lambda rng, x: (x + 273.15).tolist(),
+    "spike": lambda rng, x: np.where(rng.random(len(x)) < 0.06, x + 40, x).tolist(),
+    "dropout": lambda rng, x: np.where(rng.random(len(x)) < 0.1, -999.0, x).tolist(),
+    "clipping": lambda rng, x: np.minimum(x, 0.8).tolist(),
+}
+
+
 def changing(rows: int = 4000) -> Columns:
     rng = np.random.default_rng(11)
     data: Any = rng.normal(size=(rows, 4))
@@ -429,6 +443,12 @@ def changing(rows: int = 4000) -> Columns:
     found["inputs.c"][3000:] = ["d"] * (rows - 3000)
     found["inputs.late"] = [None] * 1010 + rng.normal(size=rows - 1010).tolist()
     found["inputs.x3"][700:900] = [None] * 200
+    for number, (name, fault) in enumerate(FAULTS.items()):
+        healthy = rng.normal(size=rows)
+        healthy[rng.random(rows) < 0.01] = 0.5  # now and then the same, as a healthy sensor may be
+        found[f"inputs.{name}"] = healthy.tolist()
+        begin = 1200 + 130 * number
+        found[f"inputs.{name}"][begin : begin + 600] = fault(rng, healthy[begin : begin + 600])
     return found
 
 
@@ -457,7 +477,7 @@ def test_findings_do_not_depend_on_how_the_rows_are_cut_into_calls(cuts: list[in
     data = changing()
     whole = watcher(learn_reference=500, average_run_length=None, false_alarms_per_month=20)
     expected = cut(whole, data, [])
-    assert {one.type for one in events(expected)} == {"drift", "stuck", "recovery"}
+    assert {one.type for one in events(expected)} == EXPECTED
     parts = watcher(learn_reference=500, average_run_length=None, false_alarms_per_month=20)
     assert cut(parts, data, cuts) == expected
     assert parts.state() == whole.state()
@@ -563,7 +583,7 @@ def test_odd_columns_are_taken_without_a_warning_or_an_alarm(column: list[Any]) 
 def test_anything_may_arrive_where_a_number_is_expected(value: Any) -> None:
     device = watcher(columns(normal(1000, 1)))
     found = run(device, {"inputs.x0": [value] * 300})
-    assert events(found)[0].type in ("drift", "stuck")
+    assert events(found)[0].type in ("drift", "missing", "range", "stuck", "type")
     assert run(device, {"inputs.x0": [[1], {}, b"x", object()] * 25}) is not None
 
 

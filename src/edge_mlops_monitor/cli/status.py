@@ -114,7 +114,7 @@ def _features(features: list[dict[str, Any]]) -> str:
     for state, words in STATES.items():
         for feature in features:
             if feature["state"] == state and state != "fine":
-                lines.append((_name(feature), f"{words}{_why(feature)}"))
+                lines.append((_name(feature), f"{words}{_fault(feature)}{_why(feature)}"))
     if len(lines) > SHOWN_FEATURES:
         more = len(lines) - SHOWN_FEATURES
         lines = [*lines[:SHOWN_FEATURES], (f"and {more} more", "see status --json")]
@@ -123,6 +123,12 @@ def _features(features: list[dict[str, Any]]) -> str:
 
 def _name(feature: dict[str, Any]) -> str:
     return feature_name(*(feature[part] for part in ("model", "model_version", "source", "feature")))
+
+
+def _fault(feature: dict[str, Any]) -> str:
+    """What is wrong, where it is not that the data have drifted or that the state says so already."""
+    fault = str(feature.get("type", "drift"))
+    return "" if fault in ("drift", feature["state"]) else f" ({fault.replace('_', ' ')})"
 
 
 def _why(feature: dict[str, Any]) -> str:

@@ -27,6 +27,18 @@ LABEL_ODDS = 2.5  # a label's odds become so many times as large
 TILTS = len(SHIFTS) + len(SPREADS) + len(MISSING) + len(UNSEEN)
 
 
+def cause_of(bet: int) -> str:
+    """What a bet is on, where that has a name of its own: missing, unseen_category; else empty.
+
+    >>> cause_of(0), cause_of(TILTS - 1), cause_of(TILTS - 2)
+    ('', 'unseen_category', 'missing')
+    """
+    place = bet - len(SHIFTS) - len(SPREADS)
+    if 0 <= place < len(MISSING):
+        return "missing"
+    return "unseen_category" if 0 <= place < len(MISSING) + len(UNSEEN) else ""
+
+
 def tilts(reference: FeatureReference, share: Floats) -> tuple[Floats, Floats]:
     """The logs of the tilts of one feature's cells (tilts, cells), and which of the tilts it has.
 

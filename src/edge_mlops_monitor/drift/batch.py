@@ -38,6 +38,18 @@ class Batch:
         self.blocks = len(shares)
         self.rows = len(ts) // self.blocks  # of a block
 
+    def part(self, begin: int, end: int) -> Batch:
+        """Some of the blocks; what is changed there is changed here."""
+        rows = slice(begin * self.rows, end * self.rows)
+        return Batch(
+            self.values[rows],
+            self.codes[rows],
+            self.ts[rows],
+            self.first_row + rows.start,
+            self.shares[begin:end],
+            None if self.contexts is None else self.contexts[begin:end],
+        )
+
     def last_row(self, block: int) -> int:
         """The number of the last row of a block."""
         return self.first_row + (block + 1) * self.rows - 1

@@ -54,6 +54,11 @@ class NumericBins(msgspec.Struct, frozen=True, tag_field="type", tag="numeric"):
         return len(self.names) > 2 and self.names[-2] == "other"
 
     @property
+    def unseen(self) -> int | None:
+        """The cell of values that the reference does not have; None where ranges hold every value."""
+        return self.size - 2 if self.few else None
+
+    @property
     def ordered(self) -> int:
         """How many of the first cells are in the order of the values."""
         return self.size - 2 if self.few else self.size - 1
@@ -77,6 +82,11 @@ class CategoryBins(msgspec.Struct, frozen=True, tag_field="type", tag="category"
     def size(self) -> int:
         """The number of cells."""
         return len(self.labels) + 2
+
+    @property
+    def unseen(self) -> int:
+        """The cell of all other labels."""
+        return self.size - 2
 
     @property
     def names(self) -> list[str]:

@@ -38,10 +38,11 @@ class _Stream(msgspec.Struct, kw_only=True):
     pending: dict[str, list[Any]]
     pending_ts: list[float]
     names: list[str]
-    watched: list[FeatureReference]
+    watched: list[int | str | FeatureReference]  # in `references`, in `learned`, or by itself
     alarms: dict[str, dict[str, Any]]
     judge: dict[str, _Array]
-    check: dict[str, _Array]
+    faults: dict[str, dict[str, Any]]
+    checks: dict[str, _Array]
     groups: dict[str, list[dict[str, Any]]] = {}
 
 
@@ -68,7 +69,7 @@ def save(
         newest=_number(newest),
         refused=sorted(refused, key=repr),
         references=references.all(),
-        streams=[_save_stream(watch) for watch in streams.values()],
+        streams=[_save_stream(watch, references) for watch in streams.values()],
     )
     return msgspec.msgpack.encode(state, enc_hook=_plain)
 
@@ -88,7 +89,9 @@ def restore(
         return None
 
 
-def _save_stream(watch: Watch) -> _Stream:
+def _save_stream(watch: Watch, references: References) -> _Stream:
+    kept: dict[int, int | str] = {id(one): name for name, one in watch.learned.items()}
+    kept |= {id(one): place for place, one in enumerate(references.all())}
     return _Stream(
         stream=watch.stream,
         known=list(watch.known),
@@ -103,17 +106,23 @@ def _save_stream(watch: Watch) -> _Stream:
         pending=watch.pending,
         pending_ts=watch.pending_ts,
         names=watch.judge.names,
-        watched=watch.judge.references,
+        watched=[kept.get(id(one), one) for one in watch.judge.references],
         alarms=watch.judge.alarms,
         judge={name: _packed(array) for name, array in watch.judge.arrays.items()},
-        check={name: _packed(array) for name, array in watch.check.state.items()},
+        faults=watch.checking.open,
+        checks={name: _packed(array) for name, array in watch.checking.arrays.items()},
         groups=watch.groups.open,
     )
 
 
 def _restore_stream(saved: _Stream, settings: Settings, references: References) -> Watch:
     watch = Watch(settings, saved.stream, references)
-    watch._keep([], dict(zip(saved.names, saved.watched, strict=True)))
+    given = references.all()
+    watched = [
+        given[one] if isinstance(one, int) else saved.learned[one] if isinstance(one, str) else one
+        for one in saved.watched
+    ]
+    watch._keep([], dict(zip(saved.names, watched, strict=True)))
     watch.known = dict.fromkeys(saved.known)
     watch.learned, watch.learning, watch.lacking = saved.learned, saved.learning, saved.lacking
     watch.acknowledged, watch.rows = set(saved.acknowledged), saved.rows
@@ -122,9 +131,11 @@ def _restore_stream(saved: _Stream, settings: Settings, references: References) 
     watch.pending, watch.pending_ts = saved.pending, saved.pending_ts
     watch.judge.alarms = saved.alarms
     watch.groups.open = saved.groups
-    for arrays, packed in ((watch.judge.arrays, saved.judge), (watch.check.state, saved.check)):
-        for name, array in arrays.items():
-            array[...] = _unpacked(packed[name], array)
+    for name, array in watch.judge.arrays.items():
+        array[...] = _unpacked(saved.judge[name], array)
+    checks = watch.checking.arrays
+    watch.checking.put({name: _unpacked(saved.checks[name], array) for name, array in checks.items()})
+    watch.checking.open = saved.faults
     watch.judge.resume()
     return watch
 

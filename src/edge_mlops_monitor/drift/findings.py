@@ -11,13 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.reference import FeatureReference, Stream
+from edge_mlops_monitor.quality.sentences import Fault
 from edge_mlops_monitor.records import DriftResult, Event
 
 Floats = NDArray[np.float64]
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """How a feature differs from its reference: `effect` in `unit`, in words, before and after."""
+    """How a feature differs from its reference: `effect` in `unit`, in words, before and after.
+
+    `type` is what its alarm is called: `drift`, or `missing` or `unseen_category` where that is most of it.
+    """
 
     effect: float
     unit: str
@@ -25,6 +29,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     before: dict[str, Any]
     after: dict[str, Any]
     rows: int
+    type: str = "drift"
 
 
 class Where(msgspec.Struct, frozen=True):
@@ -49,12 +54,21 @@ class Where(msgspec.Struct, frozen=True):
 
 
 def change_of(
-    reference: FeatureReference, shares: Floats, null: Floats, moments: Floats, rows: int
+    reference: FeatureReference,
+    shares: Floats,
+    null: Floats,
+    moments: Floats,
+    rows: int,
+    cause: str = "",
 ) -> Change:
-    """The change from shares of cells `null` to `shares`, with the moments of the standardised values."""
+    """The change from shares of cells `null` to `shares`, with the moments of the standardised values.
+
+    `cause` is `missing` or `unseen_category` where the evidence is for that.
+    """
     missing, before_missing = float(shares[-1]), float(null[-1])
     moved = np.abs(shares - null)
-    if moved[-1] > 0.5 * moved.sum() / 2 and moved[-1] > 0.02:
+    most = 0.5 * moved.sum() / 2
+    if moved[-1] > 0.02 and (cause == "missing" or moved[-1] > most):
         words = f"is missing in {missing:.0%} of rows ({before_missing:.0%} before)"
         return Change(
             effect=missing - before_missing,
@@ -63,10 +77,40 @@ def change_of(
             before={"missing": before_missing},
             after={"missing": missing},
             rows=rows,
+            type="missing",
         )
+    if _is_unseen(reference, shares, moved, cause):
+        unseen = reference.bins.unseen
+        return _unseen(reference, float(shares[unseen]), float(null[unseen]), rows)
     if reference.numeric and moments[0] >= 1:
         return _numeric(reference, moved, moments, rows)
     return _category(reference, shares, null, moved, rows)
+
+
+def _is_unseen(reference: FeatureReference, shares: Floats, moved: Floats, cause: str) -> bool:
+    """Whether values that the reference has not are most of the change.
+
+    Numbers most of which are new have moved elsewhere, which is drift.
+    """
+    unseen = reference.bins.unseen
+    if unseen is None or moved[unseen] <= 0.02:
+        return False
+    if cause != "unseen_category" and moved[unseen] <= 0.5 * moved.sum() / 2:
+        return False
+    return not reference.numeric or bool(shares[unseen] < 0.5)
+
+
+def _unseen(reference: FeatureReference, share: float, before: float, rows: int) -> Change:
+    what = "values" if reference.numeric else "categories"
+    return Change(
+        effect=share - before,
+        unit="share unseen",
+        words=f"holds unseen {what} in {share:.0%} of rows ({before:.0%} before)",
+        before={"unseen": before},
+        after={"unseen": share},
+        rows=rows,
+        type="unseen_category",
+    )
 
 
 def _numeric(reference: FeatureReference, moved: Floats, moments: Floats, rows: int) -> Change:
@@ -166,7 +210,7 @@ def alarm(where: Where, method: str, change: Change, since_ts: float, since_row:
     }
     head, _, tail = change.words.partition(" (")
     since = f"{head} since {clock(since_ts, since_row)}" + (f" ({tail}" if tail else "")
-    return event("drift", "alarm", where, f"{where.subject} {since}", data)
+    return event(change.type, "alarm", where, f"{where.subject} {since}", data)
 
 
 def recovery(where: Where, of: str, words: str, since_ts: float) -> Event:
@@ -180,6 +224,21 @@ def new_normal(where: Where, since_ts: float) -> Event:
         f"{where.subject} is as it has been since {clock(since_ts, where.row)}: the new normal is learned"
     )
     return event("rebaselined", "info", where, message, {"since": since_ts})
+
+
+def fault(where: Where, found: Fault, since_ts: float, since_row: int) -> Event:
+    """A feature's data are not what they should be."""
+    data = {
+        "method": found.type,
+        "effect": found.effect,
+        "effect_unit": "share of rows",
+        "value": found.value,
+        "since": since_ts,
+        "since_index": since_row,
+        "reference": found.reference,
+    }
+    message = f"{where.subject} {found.words} since {clock(since_ts, since_row)} ({found.figures})"
+    return event(found.type, "alarm", where, message, data)
 
 
 def stuck(where: Where, value: float, run: int, longest: int, since_ts: float, since_row: int) -> Event:

@@ -32,7 +32,7 @@ from edge_mlops_monitor.records import DriftResult, Event
 Found = list[tuple[int, "DriftResult | Event"]]  # with the block in which it was found
 
 LAST_ROWS = 3  # of the block that raised the alarm, by which its cause is named
-NAMED_AS_THEY_ARE = ("missing", "wrong_type")  # whatever else changed, there is no frame
+NAMED_AS_THEY_ARE = ("missing", "type")  # whatever else changed, there is no frame
 
 
 def arrays_of(names: Iterable[str]) -> dict[str, str]:
@@ -62,7 +62,9 @@ def watched_as(name: str, reference: FeatureReference, known: Iterable[str]) -> 
     missing = reference.counts[-1]
     bins = NumericBins(edges=[], cells=[0], names=["any", "missing"])
     counts, rows = [reference.n - missing, missing], float(reference.n)
-    return msgspec.structs.replace(reference, bins=bins, counts=counts, tau=1.0, effective_rows=rows)
+    return msgspec.structs.replace(
+        reference, bins=bins, counts=counts, tau=1.0, effective_rows=rows, quality=None
+    )
 
 
 class Groups:

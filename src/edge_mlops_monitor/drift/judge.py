@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift import findings
+from edge_mlops_monitor.drift.alternatives import cause_of
 from edge_mlops_monitor.drift.batch import WITHHELD, Batch
 from edge_mlops_monitor.drift.budget import SHARES
 from edge_mlops_monitor.drift.evidence import (
@@ -129,11 +130,11 @@ class EvidenceJudge:
     def _where(self, feature: int, batch: Batch, block: int) -> Where:
         return Where(self.stream, self.names[feature], batch.last_row(block), batch.last_ts(block))
 
-    def _change(self, feature: int, counts: Floats, moments: Floats, null: Floats) -> Change:
+    def _change(self, feature: int, counts: Floats, moments: Floats, null: Floats, cause: str = "") -> Change:
         if counts.sum() <= 0:
             return change_of(self.references[feature], null, null, moments, 0)
         rows = round(float(counts.sum() * self.evidence.tau[feature]))
-        return change_of(self.references[feature], counts / counts.sum(), null, moments, rows)
+        return change_of(self.references[feature], counts / counts.sum(), null, moments, rows, cause)
 
     def _rise(self, feature: int, batch: Batch, block: int) -> Found:
         state, where = self.evidence.state, self._where(feature, batch, block)
@@ -145,9 +146,11 @@ class EvidenceJudge:
             if due:
                 state["retry_row"][feature] = where.row + RETRY_ROWS
             return self._level(feature, WARNED, batch, block) if state["level"][feature] == FINE else []
-        change = self._change(feature, since.counts, since.moments, since.null)
+        cause = cause_of(int(self.evidence.evidence_of_bets[:, feature].argmax()))
+        change = self._change(feature, since.counts, since.moments, since.null, cause)
         event = findings.alarm(where, METHOD, change, since.ts, since.row)
         self.alarms[where.feature] = {
+            "type": event.type,
             "event": event.id,
             "since": since.ts,
             "effect": change.effect,
@@ -183,7 +186,7 @@ class EvidenceJudge:
             return []
         self.evidence.recover(feature)
         del self.alarms[where.feature]
-        event = findings.recovery(where, "drift", "is back at its reference", opened["since"])
+        event = findings.recovery(where, opened["type"], "is back at its reference", opened["since"])
         return [(block, self._result(feature, where, self.recent(feature, where.row), FINE)), (block, event)]
 
     def recent(self, feature: int, row: int) -> Change | None:

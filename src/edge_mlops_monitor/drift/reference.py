@@ -43,6 +43,7 @@ from edge_mlops_monitor.drift.context import (
 )
 from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.features import ERRORS
+from edge_mlops_monitor.quality.healthy import Healthy, healthy
 from edge_mlops_monitor.quality.stuck import RunLengths, run_lengths
 
 FORMAT = "edge-mlops-monitor reference"
@@ -66,8 +67,9 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     `counts` are the rows in each cell of `bins`, `n` their sum. `tau` is how many live rows are worth
     one independent row, `effective_rows` how many independent rows the reference is worth. `spread`
     is the standard deviation, or the interquartile range / 1.349 where outliers rule the former.
-    `values` are the raw values, kept on request only. `context` names what the feature depends on, and
-    `contexts` what it looks like in each; then `tau` is that of rows held against their own context.
+    `quality` is what the checks of data quality know, None in files older than they are. `values` are
+    the raw values, kept on request only. `context` names what the feature depends on, and `contexts`
+    what it looks like in each; then `tau` is that of rows held against their own context.
     """
 
     name: str
@@ -84,6 +86,7 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     spread: float | None = None
     quantiles: list[float] = []
     runs: RunLengths = RunLengths()
+    quality: Healthy | None = None
     values: list[float] | None = None
     context: str = ""
     contexts: dict[str, Context] = {}
@@ -152,7 +155,7 @@ def build_feature(
     if name.startswith(ERRORS):
         # Of errors nothing is wrong but their size: equal ones are no stuck sensor.
         found, _, _ = _numeric(name, numbers(column), keep_values, segment, stream)
-        return msgspec.structs.replace(found, runs=RunLengths())
+        return msgspec.structs.replace(found, runs=RunLengths(), quality=None)
     if not categorical and _is_numeric(column):
         found, values, codes = _numeric(name, numbers(column), keep_values, segment, stream)
     else:
@@ -212,6 +215,7 @@ def _numeric(
         spread=spread,
         quantiles=[float(q) for q in np.quantile(finite, QUANTILES, method="nearest")],
         runs=RunLengths() if bins.few else run_lengths(values, segment),
+        quality=healthy(values, lambda series: autocorrelation_time(series, 2)),
         values=finite.tolist() if keep else None,
         **stream,
     )
@@ -246,6 +250,9 @@ def _category(name: str, column: Column, segment: int, stream: dict[str, Any]) -
         n=len(texts),
         tau=tau,
         effective_rows=effective,
+        quality=Healthy(
+            rows=len(texts), text_only=all(isinstance(v, str) or label(v) is None for v in column)
+        ),
         **stream,
     )
     return found, np.full(len(texts), math.nan), codes

@@ -8,18 +8,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift import findings
-from edge_mlops_monitor.drift.batch import WITHHELD, Batch, Encoder
-from edge_mlops_monitor.drift.budget import SHARES, Spending
+from edge_mlops_monitor.drift.batch import Batch, Encoder
+from edge_mlops_monitor.drift.budget import Spending
+from edge_mlops_monitor.drift.checking import Checking
 from edge_mlops_monitor.drift.context import labels_of
-from edge_mlops_monitor.drift.findings import Where
 from edge_mlops_monitor.drift.groups import Groups, concerns, watched_as
 from edge_mlops_monitor.drift.judge import EvidenceJudge
 from edge_mlops_monitor.drift.learning import CONTEXT, Learning, learning_hours, learning_rows
 from edge_mlops_monitor.drift.reference import Column, FeatureReference, References, Stream
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.window import WindowJudge
-from edge_mlops_monitor.quality.stuck import StuckCheck
 from edge_mlops_monitor.records import DriftResult, Event
 
 Floats = NDArray[np.float64]
@@ -47,7 +45,7 @@ class Watch:
         self.settings, self.stream, self.references = settings, stream, references
         self.spending = Spending(settings)
         self.judge = _judge(settings, stream)
-        self.check = StuckCheck([])
+        self.checking = Checking(stream, [], [])
         self.groups = Groups(stream)
         self._encoder = Encoder([], [])
         self.learning: list[Learning] = []
@@ -101,13 +99,12 @@ class Watch:
         )
 
     def _keep(self, features: range | list[int], new: Mapping[str, FeatureReference]) -> None:
-        state = self.check.state
         self.judge.keep(list(features), list(new), list(new.values()))
         self._encoder = Encoder(self.judge.names, self.judge.references)
         self.groups.keep(self.judge.names, self.judge.references)
-        self.check = StuckCheck([reference.runs for reference in self.judge.references])
-        for name, array in state.items():
-            self.check.state[name][: len(features)] = array[list(features)]
+        checking = Checking(self.stream, self.judge.names, self.judge.references)
+        checking.adopt(self.checking, list(features))
+        self.checking = checking
 
     def forget(self, names: list[str]) -> None:
         """Forget features and their references; they are met anew with their next row."""
@@ -194,14 +191,13 @@ class Watch:
         contexts = self._encoder.hold_to_contexts(columns, ts, len(ts) // blocks, values, codes)
         batch = Batch(values, codes, ts, self.rows, shares.reshape(blocks, -1).sum(axis=1), contexts)
         features = device.watched(self)
-        found = self._check_stuck(batch, features)
-        found += self.judge.take(batch, features)
+        found = self.checking.take(batch, columns, features, self.judge, self.groups.whole)
         self.rows += len(ts)
         context = self._context_to_learn(columns, ts)
         for group in self.learning:
             group.take({**{name: _listed(columns[name]) for name in group.names}, **context})
         found.sort(key=lambda item: item[0])
-        found = self.groups.merge(found, batch, [self.judge.alarms])
+        found = self.groups.merge(found, batch, [self.judge.alarms, self.checking.open])
         return [finding for _, finding in found] + self._due(batch)
 
     def _context_to_learn(self, columns: Mapping[str, Any], ts: Floats) -> dict[str, list[Any]]:
@@ -209,29 +205,6 @@ class Watch:
         if not self.learning or not self.settings.context:
             return {}
         return {CONTEXT: labels_of(self.settings.context, columns, ts)}
-
-    def _check_stuck(self, batch: Batch, features: int) -> list[tuple[int, Finding]]:
-        if not self.check.checked:
-            return []
-        with np.errstate(divide="ignore"):
-            log_shares = np.log(batch.shares * (SHARES["quality"] / max(1, features) / batch.rows))
-        withheld, changes = self.check.check(batch.values, batch.ts, batch.first_row, log_shares)
-        batch.codes[self.groups.whole(withheld)] = WITHHELD
-        found: list[tuple[int, Finding]] = []
-        for change in changes:
-            block = change.block
-            where = Where(
-                self.stream, self.judge.names[change.feature], batch.last_row(block), batch.last_ts(block)
-            )
-            if change.stuck:
-                longest = int(self.check.longest[change.feature])
-                event = findings.stuck(
-                    where, change.value, change.run, longest, change.since_ts, change.since_row
-                )
-            else:
-                event = findings.recovery(where, "stuck", "moves again", change.since_ts)
-            found.append((block, event))
-        return found
 
     def _due(self, batch: Batch) -> list[Finding]:
         """Hourly results, and references that have been learned, at the end of the batch."""
@@ -288,15 +261,14 @@ class Watch:
             self.learning.remove(group)
 
     def acknowledge(self, feature: str | None) -> int:
-        """Mark open alarms, stuck sensors included, as seen; returns how many."""
+        """Mark open alarms, faults of the data included, as seen; returns how many."""
         seen = {name for name in self._open() if feature is None or concerns(name, feature)}
         self.acknowledged |= seen
         return len(seen)
 
     def _open(self) -> set[str]:
-        """Features that are in alarm or stuck."""
-        stuck = self.check.state["stuck"]
-        return {name for i, name in enumerate(self.judge.names) if stuck[i]} | set(self.judge.alarms)
+        """Features that have drifted or whose data are at fault."""
+        return {*self.checking.open, *self.judge.alarms}
 
     def status(self) -> dict[str, dict[str, Any]]:
         """The state of each feature, with what is missing where something is."""
@@ -308,12 +280,10 @@ class Watch:
         for name, lacks in self.lacking.items():
             found[name] = {"state": "not_enough_reference", "missing": lacks}
         for i, name in enumerate(self.judge.names):
-            stuck = self.check.state["stuck"][i]
-            found[name] = {"state": "stuck" if stuck else self.judge.level_of(i, self.rows - 1)}
-            if stuck:
-                found[name]["since"] = float(self.check.state["since_ts"][i])
-            found[name] |= self.judge.alarms.get(name, {})
-            if stuck or name in self.judge.alarms:
+            fault = self.checking.status(name)
+            level = self.judge.level_of(i, self.rows - 1)
+            found[name] = {"state": level} | self.judge.alarms.get(name, {}) | fault
+            if fault or name in self.judge.alarms:
                 found[name]["acknowledged"] = name in self.acknowledged
         return {name: found[name] for name in self.known if name in found}
 

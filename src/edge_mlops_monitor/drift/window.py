@@ -89,6 +89,7 @@ class WindowJudge:
         if drifted and where.feature not in self.alarms:
             event = findings.alarm(where, METHOD, self._change(feature, len(window)), since[1], since[0])
             self.alarms[where.feature] = {
+                "type": event.type,
                 "event": event.id,
                 "since": since[1],
                 "effect": event.data["effect"],

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 
 LEAST_RUN = 10
 FREQUENT = 0.05  # share of the rows from which on a value's own repeats are looked at
+SEVERAL = 5  # times a rarer value must occur for that, if it repeats more than the others beyond doubt
 CERTAINTY = 2.6  # standard normal quantile of the upper limit of the share of repeats, one-sided 99.5 %
 
 
@@ -57,19 +58,21 @@ def _repeat_share(before: Floats, after: Floats) -> float:
     A pixel that is mostly zero repeats its zeros more often than all of its values together say.
     """
     repeats = before == after
-    limit = _upper_limit(int(repeats.sum()), len(repeats))
-    distinct, counts = np.unique(before, return_counts=True)
-    for value in distinct[counts >= FREQUENT * len(before)].tolist():
-        of_value = repeats[before == value]
-        limit = max(limit, _upper_limit(int(of_value.sum()), len(of_value)))
+    usual = limit = _limit(int(repeats.sum()), len(repeats), CERTAINTY)
+    distinct, place, counts = np.unique(before, return_inverse=True, return_counts=True)
+    again = np.bincount(place, weights=repeats, minlength=len(distinct))
+    for count, hits in zip(counts.tolist(), again.astype(int).tolist(), strict=True):
+        frequent = count >= FREQUENT * len(before)
+        if frequent or (count >= SEVERAL and _limit(hits, count, -CERTAINTY) > usual):
+            limit = max(limit, _limit(hits, count, CERTAINTY))
     return limit
 
 
-def _upper_limit(hits: int, trials: int) -> float:
-    """Wilson's upper limit of a share."""
+def _limit(hits: int, trials: int, z: float) -> float:
+    """Wilson's limit of a share: the upper one for z > 0, the lower one for z < 0."""
     if trials <= 0:
         return 1.0
-    share, z = hits / trials, CERTAINTY
+    share = hits / trials
     spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     return min(1.0, (share + z * z / (2 * trials) + spread) / (1 + z * z / trials))
 

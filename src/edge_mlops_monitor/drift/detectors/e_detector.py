@@ -97,5 +97,5 @@ class EDetector:
         return [
             (block + 1) * batch.rows - 1
             for block, finding in found
-            if isinstance(finding, Event) and finding.type == "drift"
+            if isinstance(finding, Event) and finding.severity == "alarm"
         ]

@@ -1,0 +1,314 @@
+"""The checks of data quality on one stream, beside the drift decisions.
+
+Rows that a check marks are withheld from the drift evidence, so that a fault is reported as what it is.
+A feature has one open fault at most; while it has drifted, only stuck-at and wrong types are reported
+beside that, since a change of the distribution makes the other checks mark rows too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mlops_monitor.drift import findings
+from edge_mlops_monitor.drift.batch import WITHHELD, Batch
+from edge_mlops_monitor.drift.budget import SHARES
+from edge_mlops_monitor.drift.findings import Where, scale_of
+from edge_mlops_monitor.drift.reference import FeatureReference, Stream
+from edge_mlops_monitor.quality import sentences
+from edge_mlops_monitor.quality.constants import FREQUENT, Constants
+from edge_mlops_monitor.quality.extremes import BEYOND, Extremes
+from edge_mlops_monitor.quality.healthy import Healthy
+from edge_mlops_monitor.quality.rates import Marks, Rates, Turn
+from edge_mlops_monitor.quality.sentences import Fault
+from edge_mlops_monitor.quality.stuck import StuckChange, StuckCheck
+from edge_mlops_monitor.quality.wrong_type import no_texts, texts
+from edge_mlops_monitor.records import DriftResult, Event
+
+Floats = NDArray[np.float64]
+Whole = Callable[[NDArray[np.bool_]], NDArray[np.bool_]]
+Found = list[tuple[int, "DriftResult | Event"]]  # with the block in which it was found
+
+TYPE, CONSTANT, SPIKE, RANGE = range(4)
+CHECKS = 4
+BESIDE_DRIFT = (TYPE,)  # besides stuck-at
+# Of the share of the budget for data quality: a part for each check of a feature, stuck-at included.
+EACH_CHECK = 0.16
+CONTEXT_ROWS = 25  # by which a fault is named
+# What is left of a distribution that was cut off or is elsewhere says nothing about drift.
+WHOLLY_WITHHELD = ("range", "clipping")
+
+
+class Judge(Protocol):
+    """Who decides about drift."""
+
+    names: list[str]
+    alarms: dict[str, dict[str, Any]]
+
+    def take(self, batch: Batch, features: int) -> Found:
+        """Take in whole blocks of rows."""
+
+    def clear(self, feature: int) -> None:
+        """Let the evidence begin anew."""
+
+
+class _Looked(msgspec.Struct):
+    """What the checks saw in a batch."""
+
+    marks: Marks
+    at_constant: NDArray[np.bool_] | None
+    stuck: list[StuckChange]
+    before: Floats  # the rows before the batch
+    columns: Mapping[str, Any]
+
+
+class Checking:
+    """The checks of several features, and what is open: by feature its type, event and beginning."""
+
+    def __init__(self, stream: Stream, names: Sequence[str], references: Sequence[FeatureReference]) -> None:
+        self.stream, self.names, self.references = stream, list(names), list(references)
+        self.open: dict[str, dict[str, Any]] = {}
+        known = [one.quality or Healthy(rows=0) for one in references]
+        self._healthy = known
+        self._numeric = np.array([one.numeric for one in references], dtype=bool)
+        self._unseen = np.array([one.bins.size - 2 for one in references], dtype=np.int64)
+        self.stuck = StuckCheck([one.runs for one in references])
+        self.extremes = Extremes(
+            np.array([-np.inf if one.least is None else one.least for one in known]),
+            np.array([np.inf if one.most is None else one.most for one in known]),
+            np.array([np.inf if one.jump is None else one.jump for one in known]),
+        )
+        self.constants = Constants(
+            np.array([h.rows > 0 and h.falls < FREQUENT * h.rows for h in known], dtype=bool)
+        )
+        self.recent = np.full((CONTEXT_ROWS, len(known)), np.nan)  # the last rows
+        self.rates = _rates(references, known)
+
+    def adopt(self, other: Checking, features: list[int]) -> None:
+        """Go on from the state of some features of another, which are the first of this."""
+        for mine, theirs in zip(self._states(), other._states(), strict=True):
+            for name, array in mine.items():
+                array[..., : len(features)] = theirs[name][..., features]
+        self.rates.adopt(other.rates, features)
+        self.open = {name: data for name, data in other.open.items() if name in self.names}
+
+    def _states(self) -> list[dict[str, NDArray[Any]]]:
+        return [self.stuck.state, self.extremes.state, self.constants.state, {"recent": self.recent}]
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The state, for keeping."""
+        found = {f"{i}.{name}": array for i, one in enumerate(self._states()) for name, array in one.items()}
+        return found | {f"rates.{name}": array for name, array in self.rates.arrays.items()}
+
+    def put(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a state."""
+        for i, one in enumerate(self._states()):
+            for name, array in one.items():
+                array[...] = arrays[f"{i}.{name}"]
+        self.rates.put({name: arrays[f"rates.{name}"] for name in self.rates.arrays})
+
+    def take(
+        self, batch: Batch, columns: Mapping[str, Any], features: int, judge: Judge, whole: Whole
+    ) -> Found:
+        """Check blocks of rows and let `judge` decide about drift in what is left of them.
+
+        `whole` widens repeats to all that was measured on the same array.
+        """
+        if not self.names:
+            return judge.take(batch, features)
+        looked = self._look(batch, columns, features, whole)
+        found: Found = []
+        block = 0
+        while block < batch.blocks:
+            end, turns = self.rates.advance(looked.marks, block)
+            before = end - 1 if turns else end
+            found += self._judged(batch, looked, block, before, features, judge)
+            for change in looked.stuck:
+                if block <= change.block < end:
+                    found += self._stuck(change, batch)
+            for turn in turns:
+                found += self._turned(turn, end - 1, batch, looked, judge)
+            found += self._judged(batch, looked, before, end, features, judge)
+            block = end
+        return found
+
+    def _look(self, batch: Batch, columns: Mapping[str, Any], features: int, whole: Whole) -> _Looked:
+        """Run the checks over a batch, and withhold what they marked."""
+        weights = batch.shares * (SHARES["quality"] * EACH_CHECK / max(1, features))
+        before = self.recent.copy()
+        wrong = self._wrong_types(batch, columns)
+        constants = self.constants.look(batch.values, batch.first_row, batch.rows)
+        extremes = self.extremes.look(batch.values)
+        stuck = self._withhold_repeats(batch, weights, whole)
+        marked = np.broadcast_to(np.False_, (CHECKS, *batch.values.shape))
+        if wrong is not None or constants is not None or extremes is not None:
+            marked = np.zeros(marked.shape, dtype=bool)
+        if wrong is not None:
+            marked[TYPE] = wrong
+        if extremes is not None:
+            out, marked[RANGE], marked[SPIKE] = extremes
+            batch.codes[out | _rows_before(marked[SPIKE], batch.rows)] = WITHHELD
+        if constants is not None:
+            at, marked[CONSTANT] = constants
+            marked[RANGE] &= ~at[1:]
+            marked[SPIKE] &= ~at[:-1]
+        self.recent[:] = np.concatenate((before, batch.values[-CONTEXT_ROWS:]))[-CONTEXT_ROWS:]
+        marks = Marks(marked, weights.tolist(), batch.ts, batch.first_row)
+        return _Looked(marks, None if constants is None else constants[0][1:], stuck, before, columns)
+
+    def _withhold_repeats(self, batch: Batch, weights: Floats, whole: Whole) -> list[StuckChange]:
+        if not self.stuck.checked:
+            return []
+        with np.errstate(divide="ignore"):
+            log_shares = np.log(weights / batch.rows)
+        withheld, changes = self.stuck.check(batch.values, batch.ts, batch.first_row, log_shares)
+        batch.codes[whole(withheld)] = WITHHELD
+        return changes
+
+    def _wrong_types(self, batch: Batch, columns: Mapping[str, Any]) -> NDArray[np.bool_] | None:
+        """Rows that hold a wrong type, which are withheld; None where there are none."""
+        suspect = np.where(self._numeric, np.isnan(batch.values), batch.codes == self._unseen)
+        marked = None
+        for feature in np.flatnonzero(suspect.any(axis=0) & self.rates.on[TYPE]).tolist():
+            column = columns.get(self.names[feature])
+            if column is None:
+                continue
+            look = texts if self._numeric[feature] else no_texts
+            rows = look(column, np.flatnonzero(suspect[:, feature]).tolist())
+            if rows:
+                marked = np.zeros(suspect.shape, dtype=bool) if marked is None else marked
+                marked[rows, feature] = True
+        if marked is not None:
+            batch.codes[marked] = WITHHELD
+        return marked
+
+    def _judged(
+        self, batch: Batch, looked: _Looked, begin: int, end: int, features: int, judge: Judge
+    ) -> Found:
+        """Let `judge` decide about some of the blocks."""
+        if begin == end:
+            return []
+        part = batch.part(begin, end)
+        rows = slice(begin * batch.rows, end * batch.rows)
+        for name, data in self.open.items():
+            feature = self.names.index(name)
+            if data["type"] in WHOLLY_WITHHELD:
+                part.codes[:, feature] = WITHHELD
+            elif data["type"] == "dropout" and looked.at_constant is not None:
+                part.codes[looked.at_constant[rows, feature], feature] = WITHHELD
+        return [(begin + block, finding) for block, finding in judge.take(part, features)]
+
+    def _turned(self, turn: Turn, block: int, batch: Batch, looked: _Looked, judge: Judge) -> Found:
+        name = self.names[turn.feature]
+        where = Where(self.stream, name, batch.last_row(block), batch.last_ts(block))
+        if not turn.raised:
+            return [(block, self._over(where))]
+        drifted = name in judge.alarms
+        if name in self.open or (drifted and turn.check not in BESIDE_DRIFT):
+            self.rates.empty(turn.check, turn.feature)
+            return []
+        fault = self._fault(turn, block, batch, looked)
+        since_row, since_ts = self.rates.since(turn.check, turn.feature)
+        event = findings.fault(where, fault, since_ts, since_row)
+        self.open[name] = {
+            "type": fault.type,
+            "event": event.id,
+            "since": since_ts,
+            "effect": fault.effect,
+            "over": fault.over,
+        }
+        if not drifted:
+            judge.clear(turn.feature)  # of what the faulty rows before this block seemed to say
+        return [(block, event)]
+
+    def _over(self, where: Where) -> Event:
+        opened = self.open.pop(where.feature)
+        return findings.recovery(where, opened["type"], opened["over"], opened["since"])
+
+    def _fault(self, turn: Turn, block: int, batch: Batch, looked: _Looked) -> Fault:
+        """What is wrong, from the marked rows of the last block."""
+        feature, first = turn.feature, block * batch.rows
+        rows = first + np.flatnonzero(looked.marks.marked[turn.check, first : first + batch.rows, feature])
+        share = self.rates.share(turn.check, feature, batch.last_row(block))
+        healthy, reference = self._healthy[feature], self.references[feature]
+        if turn.check == TYPE:
+            value = looked.columns[self.names[feature]][int(rows[-1])]
+            return sentences.wrong_type(share, value, reference.numeric)
+        if turn.check == CONSTANT:
+            found, counts = np.unique(batch.values[rows, feature], return_counts=True)
+            value = float(found[counts.argmax()])
+            end = CONTEXT_ROWS + first + batch.rows
+            inside = np.concatenate((looked.before, batch.values))[end - CONTEXT_ROWS : end, feature]
+            others = inside[(inside != value) & ~np.isnan(inside)]
+            clipped = sentences.is_clipped(value, others, healthy.low, healthy.high, scale_of(reference))
+            return sentences.constant(share, value, healthy.falls / healthy.rows, clipped)
+        if turn.check == RANGE:
+            value = float(batch.values[rows[-1], feature])
+            return sentences.out_of_range(share, value, healthy.low, healthy.high)
+        spiked = np.concatenate((looked.before[-1:], batch.values))[rows, feature]
+        value = float(spiked[np.abs(spiked - (healthy.low + healthy.high) / 2).argmax()])
+        return sentences.spikes(share, value, healthy.low, healthy.high)
+
+    def _stuck(self, change: StuckChange, batch: Batch) -> Found:
+        block, name = change.block, self.names[change.feature]
+        where = Where(self.stream, name, batch.last_row(block), batch.last_ts(block))
+        if not change.stuck:
+            is_stuck = self.open.get(name, {}).get("type") == "stuck"
+            return [(block, self._over(where))] if is_stuck else []
+        if name in self.open:
+            return []
+        longest = int(self.stuck.longest[change.feature])
+        event = findings.stuck(where, change.value, change.run, longest, change.since_ts, change.since_row)
+        self.open[name] = {
+            "type": "stuck",
+            "event": event.id,
+            "since": change.since_ts,
+            "effect": event.data["effect"],
+            "over": "moves again",
+        }
+        return [(block, event)]
+
+    def status(self, name: str) -> dict[str, Any]:
+        """The state of a feature with an open fault; empty where there is none."""
+        opened = self.open.get(name)
+        if opened is None:
+            return {}
+        state = "stuck" if opened["type"] == "stuck" else "alarm"
+        return {"state": state, **{key: value for key, value in opened.items() if key != "over"}}
+
+
+def _rows_before(spikes: NDArray[np.bool_], block_rows: int) -> NDArray[np.bool_]:
+    """The spikes themselves, where they are in the same block as the row by which they are known."""
+    found = np.zeros(spikes.shape, dtype=bool)
+    found[:-1] = spikes[1:]
+    found[block_rows - 1 :: block_rows] = False
+    return found
+
+
+def _rates(references: Sequence[FeatureReference], known: Sequence[Healthy]) -> Rates:
+    """What the references say about how often healthy rows are marked, by check and feature."""
+    shape = (CHECKS, len(known))
+    a, b, burst = np.full(shape, 0.5), np.zeros(shape), np.ones(shape)
+    for feature, (reference, healthy) in enumerate(zip(references, known, strict=True)):
+        rows = float(healthy.rows)
+        if rows and (reference.numeric or healthy.text_only):
+            b[TYPE, feature] = rows + 0.5
+        if not rows or not healthy.high > healthy.low:
+            continue
+        for check, tails, each in (
+            (RANGE, 2, healthy.extremes_burst),
+            (SPIKE, 3, healthy.jumps_burst),
+        ):
+            a[check, feature], burst[check, feature] = 1.0, each
+            b[check, feature] = BEYOND / tails * rows / each
+        if healthy.falls < FREQUENT * rows:
+            each = healthy.falls_burst
+            burst[CONSTANT, feature] = each
+            a[CONSTANT, feature] = healthy.falls / each + 0.5
+            b[CONSTANT, feature] = (rows - healthy.falls) / each + 0.5
+    return Rates(a, b, burst)

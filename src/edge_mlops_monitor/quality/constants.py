@@ -1,0 +1,75 @@
+"""Dropout and clipping: a value that falls to one constant again and again.
+
+A constant is zero, or the highest or lowest value of the last 25 to 50 rows, or of the last 200 to 400:
+where a sensor drops out it reads 0, -1, -999 or 65535, where it saturates its rail. A row is marked
+where it falls to a constant, that is, equals it and the row before did not; a long run is then one mark,
+and is for the stuck check. How often healthy rows do so is counted in the reference in the same way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Marked = NDArray[np.bool_]
+
+EPOCHS = (25, 200)  # rows over which extremes are kept, as whole blocks; the epoch before counts too
+FREQUENT = 0.1  # a feature that falls to constants more often is not checked
+
+
+class Constants:
+    """Marks falls to a constant of several features, those that are `on`.
+
+    `state` holds the last row, and by epoch the highest and lowest values of this one and the one before.
+
+    >>> values = np.array([[2.0], [0.0], [0.0], [3.0], [3.0], [0.0]])
+    >>> Constants(np.ones(1, dtype=bool)).look(values, 0, 6)[1][:, 0].astype(int).tolist()
+    [0, 1, 0, 0, 0, 1]
+    """
+
+    def __init__(self, on: Marked) -> None:
+        self.on = on
+        count = len(on)
+        self.state: dict[str, NDArray[Any]] = {
+            "last": np.full(count, np.nan),
+            "at": np.zeros(count, dtype=bool),
+            "top": np.full((len(EPOCHS), 2, count), -np.inf),
+            "bottom": np.full((len(EPOCHS), 2, count), np.inf),
+        }
+
+    def look(self, values: Floats, first_row: int, block_rows: int) -> tuple[Marked, Marked] | None:
+        """Of whole blocks of rows: which are at a constant, the row before them included, and which fall
+        to one; None where none does.
+        """
+        at = np.empty((len(values) + 1, len(self.on)), dtype=bool)
+        at[0] = self.state["at"]
+        np.equal(values, 0.0, out=at[1:])
+        for place, rows in enumerate(EPOCHS):
+            self._compare(values, at[1:], place, first_row, max(1, rows // block_rows) * block_rows)
+        at[1:] &= self.on
+        before, self.state["last"] = self.state["last"], values[-1].copy()
+        self.state["at"] = at[-1].copy()
+        if not at.any():
+            return None
+        moved = np.empty(values.shape, dtype=bool)
+        moved[0], moved[1:] = values[0] != before, values[1:] != values[:-1]
+        return at, at[1:] & moved
+
+    def _compare(self, values: Floats, at: Marked, place: int, first_row: int, epoch: int) -> None:
+        """Mark the rows that equal the highest or lowest value before them."""
+        begin = 0
+        while begin < len(values):
+            within = (first_row + begin) % epoch
+            end = min(len(values), begin + epoch - within)
+            part = values[begin:end]
+            for name, empty, extreme in (("top", -np.inf, np.fmax), ("bottom", np.inf, np.fmin)):
+                kept = self.state[name][place]
+                if not within:
+                    kept[1], kept[0] = kept[0], empty
+                path = extreme.accumulate(np.concatenate((kept[:1], part)), axis=0)
+                at[begin:end] |= part == extreme(path[:-1], kept[1])
+                kept[0] = path[-1]
+            begin = end
