@@ -273,6 +273,13 @@ class Checking:
         }
         return [(block, event)]
 
+    def clear(self) -> None:
+        """Forget what is open; a fault that goes on is found anew."""
+        for name in self.open:
+            for check in range(CHECKS):
+                self.rates.empty(check, self.names.index(name))
+        self.open = {}
+
     def status(self, name: str) -> dict[str, Any]:
         """The state of a feature with an open fault; empty where there is none."""
         opened = self.open.get(name)

@@ -8,10 +8,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_mlops_monitor.drift import findings
 from edge_mlops_monitor.drift.batch import Batch, Encoder
 from edge_mlops_monitor.drift.budget import Spending
 from edge_mlops_monitor.drift.checking import Checking
 from edge_mlops_monitor.drift.context import labels_of
+from edge_mlops_monitor.drift.findings import Where
 from edge_mlops_monitor.drift.groups import Groups, concerns, watched_as
 from edge_mlops_monitor.drift.judge import EvidenceJudge
 from edge_mlops_monitor.drift.learning import CONTEXT, Learning, learning_hours, learning_rows
@@ -239,13 +241,12 @@ class Watch:
 
     def supersede(self) -> list[Finding]:
         """End open alarms of a model that is no longer used."""
-        where = (Where(self.stream, name, self.rows - 1, self.newest) for name in self.judge.alarms)
-        found: list[Finding] = [
-            findings.recovery(
-                at, "drift", "is over: another version has taken the model's place", alarm["since"]
-            )
-            for at, alarm in zip(where, self.judge.alarms.values(), strict=True)
-        ]
+        words = "is over: another version has taken the model's place"
+        found: list[Finding] = []
+        for name, alarm in (*self.judge.alarms.items(), *self.checking.open.items()):
+            where = Where(self.stream, name, self.rows - 1, self.newest)
+            found.append(findings.recovery(where, alarm["type"], words, alarm["since"]))
+        self.checking.clear()
         for feature, name in enumerate(self.judge.names):
             if name in self.judge.alarms:
                 self.judge.clear(feature)
