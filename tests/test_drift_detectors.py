@@ -227,7 +227,7 @@ def test_the_e_detector_says_in_one_sentence_what_it_cannot_use(bad: Any) -> Non
         drift.detector("e_detector", reference=bad)
     detector = drift.detector("e_detector", reference=(i * i % 101 for i in range(400)))
     if isinstance(bad, list) and bad[:1] in ([], [None]):
-        assert detector.update_many(bad[:20]) == []
+        assert detector.update_many(bad[:5]) == []  # more of them in a row are a change
     else:
         with pytest.raises(DataError, match="e_detector"):
             detector.update_many(bad)
