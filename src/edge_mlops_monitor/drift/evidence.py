@@ -25,25 +25,21 @@ from numpy.typing import NDArray
 from edge_mlops_monitor.drift.alternatives import TILTS, tilts
 from edge_mlops_monitor.drift.context import LEAST_ROWS
 from edge_mlops_monitor.drift.history import STEP_ROWS, History
+from edge_mlops_monitor.drift.path import ALARMED, CEILING, RESTART, Path
 from edge_mlops_monitor.drift.reference import FeatureReference
+from edge_mlops_monitor.drift.steps import SEGMENT_ROWS, Steps
 
 Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
 
 MEMORIES = (50.0, 200.0, 800.0)  # rows
 PRIORS = (20.0, 40.0, 80.0)  # rows that the null counts in the numerator
 WARNING = 0.05
 CALM = 0.005  # a warning ends below this
-CEILING = 20.0  # of log M, so that what is held back by the minimum effect can fall again
-SEGMENT_ROWS = 100  # rows between two settings of the bets
-AFTER_ROWS = 2000.0  # most rows that the picture of the time after a change is made of
-RESTART = 2.0  # a bet's change would have begun anew while its M is less than so many times w
 LEAST_BACK, MOST_BACK = 100.0, 1000.0  # rows that must look like the reference before an alarm is over
 BACK_LOG_RATIO = 2.0  # most that a tilt may then be likelier than the reference, in logs
-MOST_LOG_RATIO = 30.0  # of a step, so that a segment cannot leave the range of a float
 RETRY_ROWS = 1000  # until a feature held back by the minimum effect is looked at again
 
-FINE, WARNED, ALARMED = 0, 1, 2
+FINE, WARNED = 0, 1  # levels below ALARMED
 
 # What is kept between steps, and the axes of each: k contexts, b bets, m memories, f features, c cells.
 STATE = {
@@ -62,45 +58,6 @@ STATE = {
     "retry_row": "f",  # before this row a feature held back is not looked at again
 }
 KINDS = dict.fromkeys(("context", "since_row", "back_row", "level", "retry_row"), np.int64)
-
-
-class Steps:
-    """Equally long steps of consecutive rows.
-
-    `codes` (steps, rows, features) holds the cell of each row among the `cells` of all features, their
-    number where the row is withheld; `moments` (steps, 3, features) rows, sum and sum of squares of the
-    standardised values; `shares` what a feature may spend in each step, `ts` the first timestamp
-    of each, `first_row` the number of the first row, `contexts` the number of each step's context.
-    """
-
-    def __init__(
-        self,
-        codes: Codes,
-        cells: int,
-        moments: Floats,
-        shares: Floats,
-        ts: Floats,
-        first_row: int,
-        contexts: Codes,
-    ) -> None:
-        self.codes, self.cells, self.first_row = codes, cells, first_row
-        self.moments, self.shares, self.ts, self.contexts = moments, shares, ts, contexts
-        self.counts = self._count()
-        self.same, self.before = _earlier(codes, cells)
-
-    def _count(self) -> Floats:
-        """Rows in each cell, by step."""
-        steps = len(self.codes)
-        flat = self.codes + (np.arange(steps) * (self.cells + 1))[:, None, None]
-        counts = np.bincount(flat.ravel(), minlength=steps * (self.cells + 1)).reshape(steps, -1)
-        return np.asarray(counts[:, :-1].astype(np.float64))
-
-    def segment(self, start: int) -> slice:
-        """The steps from `start` to the end of its segment, or of its context."""
-        row = self.first_row + start * STEP_ROWS
-        end = min(start + (SEGMENT_ROWS - row % SEGMENT_ROWS) // STEP_ROWS, len(self.codes))
-        others = np.flatnonzero(self.contexts[start:end] != self.contexts[start])
-        return slice(start, start + int(others[0]) if len(others) else end)
 
 
 class Evidence:
@@ -169,7 +126,7 @@ class Evidence:
         """
         segment = steps.segment(start)
         self._enter(int(steps.contexts[start]))
-        path = _Path(self, steps, segment)
+        path = Path(self, steps, segment)
         end, changes = segment.stop, None
         for t in np.flatnonzero(self._may_change(path)).tolist():
             row = steps.first_row + STEP_ROWS * (start + t + 1)
@@ -192,7 +149,7 @@ class Evidence:
             state["context"][0] = context
             self._set_shares()
 
-    def _may_change(self, path: _Path) -> NDArray[np.bool_]:
+    def _may_change(self, path: Path) -> NDArray[np.bool_]:
         """At which steps a look is worth while."""
         if self.state["level"].any():
             return np.ones(len(path.totals), dtype=bool)
@@ -351,125 +308,6 @@ class Changes:
         self.rising, self.falling, self.back = rising, falling, back
 
 
-class _Path:
-    """What memories, null and evidence are before each step of a segment and after the last, all at once.
-
-    `totals` (steps, features) is the evidence after each step; the others begin with the state before
-    the first.
-    """
-
-    def __init__(self, evidence: Evidence, steps: Steps, segment: slice) -> None:
-        self._evidence, state = evidence, evidence.state
-        self._codes = steps.codes[segment]
-        self._same, self._before = steps.same[segment], steps.before[segment]
-        self._shares = steps.shares[segment]
-        self._first_row = steps.first_row + segment.start * STEP_ROWS
-        self._withheld = self._codes == evidence.cells
-        self._alarmed = state["level"] == ALARMED
-        self._any_withheld = bool(self._withheld.any())
-        self._cells = np.where(self._withheld, 0, self._codes) if self._any_withheld else self._codes
-        self._counts = steps.counts[segment] / evidence.tau[evidence.feature_of]
-        self._rows = (STEP_ROWS - self._withheld.sum(axis=1)).astype(np.float64)
-        healthy = self._counts
-        if self._alarmed.any():
-            healthy = healthy * ~self._alarmed[evidence.feature_of]
-        self._context = int(state["context"][0])
-        self._seen = _running(state["seen"][self._context], healthy)
-        log_null = self._log_predictive(evidence.base[self._context] + self._seen[:-1])
-        self._accumulate(self._log_bets(log_null))
-        self.log_r = np.broadcast_to(state["log_r"], (len(self._codes) + 1, len(state["log_r"])))
-        if self._alarmed.any():
-            self._after = self._forgetting(state["after"][None], np.array([1 / AFTER_ROWS]))[:, 0]
-            log_after = self._log_predictive(self._after[:-1] + 0.5)
-            self._look_back((log_null - log_after).sum(axis=1) / evidence.tau)
-
-    def _gather(self, tables: Floats) -> Floats:
-        """Of tables of cells, one or more for each step, the values at the cells of its rows.
-
-        From (steps, ..., cells) to (steps, ..., rows, features).
-        """
-        begins = np.arange(0, tables.size, tables.shape[-1]).reshape(*tables.shape[:-1], 1, 1)
-        cells = self._cells if tables.ndim == 2 else self._cells[:, None]
-        return np.asarray(tables.ravel().take(begins + cells))
-
-    def _counted(self, logs: Floats) -> Floats:
-        """Zero where a row is withheld."""
-        if not self._any_withheld:
-            return logs
-        return np.where(self._withheld if logs.ndim == 3 else self._withheld[:, None], 0.0, logs)
-
-    def _forgetting(self, first: Floats, forget_by: Floats) -> Floats:
-        """Memories (memories, cells) before each step, and after the last."""
-        evidence = self._evidence
-        rows = self._rows / evidence.tau if self._any_withheld else self._rows[:1] / evidence.tau
-        kept = np.exp(-rows[:, None, :] * forget_by[:, None])[..., evidence.feature_of]
-        path = np.empty((len(self._counts) + 1, *first.shape))
-        path[0] = first
-        for t, counts in enumerate(self._counts):
-            np.multiply(path[t], kept[t if self._any_withheld else 0], out=path[t + 1])
-            path[t + 1] += counts
-        return path
-
-    def _log_predictive(self, counts: Floats) -> Floats:
-        """Log of the Dirichlet-multinomial probability of each row, given the rows of its step before it."""
-        tau = self._evidence.tau
-        whole = self._evidence.sums(counts)[:, None, :]
-        return self._counted(np.log((self._gather(counts) + self._same / tau) / (whole + self._before / tau)))
-
-    def _log_bets(self, log_null: Floats) -> Floats:
-        """Log ratios of each step (steps, bets, features)."""
-        evidence = self._evidence
-        ratios = np.empty((len(self._codes), *evidence.log_bets.shape))
-        np.sum(evidence.log_odds.take(self._codes, axis=1), axis=2, out=ratios.transpose(1, 0, 2)[:TILTS])
-        ratios[:, TILTS:] = self._log_learned()
-        ratios -= log_null.sum(axis=1)[:, None, :]
-        ratios /= evidence.tau
-        return np.clip(ratios, -MOST_LOG_RATIO, MOST_LOG_RATIO, out=ratios)
-
-    def _log_learned(self) -> Floats:
-        """Log of the probability of each step's rows under the memories (steps, memories, features)."""
-        evidence, state = self._evidence, self._evidence.state
-        self._memory = self._forgetting(state["memory"], evidence.forget_by)
-        whole = evidence.sums(self._memory[:-1]) + evidence.prior[:, None]
-        learned = self._gather(self._memory[:-1])
-        learned += state["share"].take(self._cells)[:, None] * evidence.prior[:, None, None]
-        logs = self._counted(np.log(learned, out=learned))
-        return np.asarray(logs.sum(axis=2) - np.log(whole) * self._rows[:, None, :])
-
-    def _accumulate(self, ratios: Floats) -> None:
-        """The Shiryaev-Roberts recursion over the steps."""
-        evidence, state = self._evidence, self._evidence.state
-        gate = np.where(self._alarmed, 0.0, np.exp(evidence.log_bets))
-        self._sums = _running(state["log_sum"], ratios)
-        grown = np.exp(self._sums)
-        self._parts = _running(state["part"], self._shares[:, None, None] * gate / grown[:-1])
-        self.totals = (grown[1:] * self._parts[1:]).sum(axis=1)
-
-    def _look_back(self, ratios: Floats) -> None:
-        """The same recursion, run backwards, for features in alarm: has the reference come back?"""
-        state = self._evidence.state
-        self.log_r = np.empty((len(ratios) + 1, len(self._alarmed)))
-        self._back_rows = np.empty(self.log_r.shape, dtype=np.int64)
-        self.log_r[0], self._back_rows[0] = state["log_r"], state["back_row"]
-        with np.errstate(divide="ignore"):
-            gates = np.log(self._shares)[:, None] + np.where(self._alarmed, 0.0, -math.inf)
-        for t, gate in enumerate(gates):
-            row = self._first_row + t * STEP_ROWS
-            fresh = self.log_r[t] <= gate + math.log(RESTART)
-            self._back_rows[t + 1] = np.where(fresh, row, self._back_rows[t])
-            self.log_r[t + 1] = np.minimum(np.logaddexp(self.log_r[t], gate) + ratios[t], CEILING)
-
-    def keep(self, end: int) -> None:
-        """Make the state what it is after so many steps."""
-        evidence, state = self._evidence, self._evidence.state
-        state["seen"][self._context], state["memory"] = self._seen[end], self._memory[end].copy()
-        state["log_sum"], state["part"] = self._sums[end].copy(), self._parts[end].copy()
-        evidence.total = self.totals[end - 1].copy()
-        if self._alarmed.any():
-            state["after"] = self._after[end].copy()
-            state["log_r"], state["back_row"] = self.log_r[end].copy(), self._back_rows[end].copy()
-
-
 def _counts_in(context: str, references: Sequence[FeatureReference]) -> list[list[float]]:
     """What each reference counted in a context; nothing where it does not know it."""
     found = []
@@ -478,21 +316,3 @@ def _counts_in(context: str, references: Sequence[FeatureReference]) -> list[lis
         nothing = [0.0] * reference.bins.size
         found.append(known.counts if known else nothing if reference.contexts else reference.counts)
     return found
-
-
-def _running(first: Floats, steps: Floats) -> Floats:
-    """`first`, and its sums with the steps up to each; `accumulate` is slow along the first axis."""
-    path = np.empty((len(steps) + 1, *first.shape))
-    path[0] = first
-    for t, step in enumerate(steps):
-        np.add(path[t], step, out=path[t + 1])
-    return path
-
-
-def _earlier(codes: Codes, cells: int) -> tuple[Codes, Codes]:
-    """For each row: how many rows before it in its step are in the same cell, and how many at all."""
-    same = np.zeros_like(codes)
-    for row in range(1, codes.shape[1]):
-        same[:, row] = (codes[:, :row] == codes[:, row : row + 1]).sum(axis=1)
-    counted = (codes < cells).astype(np.int64)
-    return same, np.add.accumulate(counted, axis=1) - counted

@@ -13,19 +13,13 @@ from edge_mlops_monitor.drift import findings
 from edge_mlops_monitor.drift.alternatives import cause_of
 from edge_mlops_monitor.drift.batch import WITHHELD, Batch
 from edge_mlops_monitor.drift.budget import SHARES
-from edge_mlops_monitor.drift.evidence import (
-    ALARMED,
-    FINE,
-    RETRY_ROWS,
-    WARNED,
-    Evidence,
-    Steps,
-)
+from edge_mlops_monitor.drift.evidence import FINE, RETRY_ROWS, WARNED, Evidence
 from edge_mlops_monitor.drift.findings import Change, Where, centre_of, change_of, scale_of
 from edge_mlops_monitor.drift.history import STEP_ROWS
 from edge_mlops_monitor.drift.onset import Onset, onset
 from edge_mlops_monitor.drift.reference import WINSORISED, FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
+from edge_mlops_monitor.drift.steps import Steps
 from edge_mlops_monitor.records import DriftResult, Event
 
 Floats = NDArray[np.float64]

@@ -1,0 +1,61 @@
+"""Rows made ready for the evidence: which cell each is in, counted by steps of a few rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mlops_monitor.drift.history import STEP_ROWS
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+SEGMENT_ROWS = 100  # rows between two settings of the bets
+
+
+class Steps:
+    """Equally long steps of consecutive rows.
+
+    `codes` (steps, rows, features) holds the cell of each row among the `cells` of all features, their
+    number where the row is withheld; `moments` (steps, 3, features) rows, sum and sum of squares of the
+    standardised values; `shares` what a feature may spend in each step, `ts` the first timestamp
+    of each, `first_row` the number of the first row, `contexts` the number of each step's context.
+    """
+
+    def __init__(
+        self,
+        codes: Codes,
+        cells: int,
+        moments: Floats,
+        shares: Floats,
+        ts: Floats,
+        first_row: int,
+        contexts: Codes,
+    ) -> None:
+        self.codes, self.cells, self.first_row = codes, cells, first_row
+        self.moments, self.shares, self.ts, self.contexts = moments, shares, ts, contexts
+        self.counts = self._count()
+        self.same, self.before = _earlier(codes, cells)
+
+    def _count(self) -> Floats:
+        """Rows in each cell, by step."""
+        steps = len(self.codes)
+        flat = self.codes + (np.arange(steps) * (self.cells + 1))[:, None, None]
+        counts = np.bincount(flat.ravel(), minlength=steps * (self.cells + 1)).reshape(steps, -1)
+        return np.asarray(counts[:, :-1].astype(np.float64))
+
+    def segment(self, start: int) -> slice:
+        """The steps from `start` to the end of its segment, or of its context."""
+        row = self.first_row + start * STEP_ROWS
+        end = min(start + (SEGMENT_ROWS - row % SEGMENT_ROWS) // STEP_ROWS, len(self.codes))
+        others = np.flatnonzero(self.contexts[start:end] != self.contexts[start])
+        return slice(start, start + int(others[0]) if len(others) else end)
+
+
+def _earlier(codes: Codes, cells: int) -> tuple[Codes, Codes]:
+    """For each row: how many rows before it in its step are in the same cell, and how many at all."""
+    same = np.zeros_like(codes)
+    for row in range(1, codes.shape[1]):
+        same[:, row] = (codes[:, :row] == codes[:, row : row + 1]).sum(axis=1)
+    counted = (codes < cells).astype(np.int64)
+    return same, np.add.accumulate(counted, axis=1) - counted
