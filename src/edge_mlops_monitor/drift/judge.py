@@ -17,6 +17,7 @@ from edge_mlops_monitor.drift.evidence import FINE, RETRY_ROWS, WARNED, Evidence
 from edge_mlops_monitor.drift.findings import Change, Where, centre_of, change_of, scale_of
 from edge_mlops_monitor.drift.history import STEP_ROWS
 from edge_mlops_monitor.drift.onset import Onset, onset
+from edge_mlops_monitor.drift.path import ALARMED
 from edge_mlops_monitor.drift.reference import WINSORISED, FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.steps import Steps
