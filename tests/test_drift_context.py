@@ -118,7 +118,7 @@ def test_what_depends_on_a_recipe_is_held_against_its_own_recipe() -> None:
 
 def test_a_recipe_that_was_never_seen_decides_nothing_about_what_depends_on_it() -> None:
     data = recipes(4400)
-    data["inputs.heat"][4000:] = 200 + (np.arange(400) % 9 - 4)  # within its range, like no recipe
+    data["inputs.heat"][4000:] = 200 + 5 * np.sin(0.7 * np.arange(400))
     data["inputs.recipe"][4000:] = ["scone"] * 400
     device = Watcher(Settings(average_run_length=20_000), build(cut(data, 0, 4000), context="recipe"))
     found = [one for one in events(device, cut(data, 4000)) if one.severity == "alarm"]
