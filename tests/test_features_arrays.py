@@ -314,6 +314,43 @@ def test_each_row_of_a_batch_is_an_embedding_or_an_image(monitor: EdgeMonitor) -
         assert one.inputs == {"emb": summarise(vectors[row]), "frame": summarise(frames[row])}
 
 
+def test_a_table_of_tensors_is_taken_by_rows(monitor: EdgeMonitor) -> None:
+    class Tensor:
+        """As torch has it, `size` is a method."""
+
+        def __init__(self, array: Array) -> None:
+            self.array, self.shape, self.dtype = array, array.shape, "torch.float32"
+
+        def size(self) -> tuple[int, ...]:
+            return self.shape
+
+        def __len__(self) -> int:
+            return len(self.array)
+
+        def __getitem__(self, row: int) -> Any:
+            return Tensor(self.array[row])
+
+        def tolist(self) -> Any:
+            return self.array.tolist()
+
+        def detach(self) -> Any:
+            return self
+
+        cpu = detach
+
+        def numpy(self) -> Array:
+            return self.array
+
+    vectors = np.random.default_rng(9).normal(size=(2, 128))
+    wide, narrow = Tensor(vectors), Tensor(vectors[:, :3])
+    assert len(monitor.log_predictions(wide, narrow)) == 2
+    assert monitor.flush()
+    assert monitor.get_status()["dropped"] == {}
+    rows = list(reversed(list(monitor.predictions())))
+    assert [row.inputs for row in rows] == [summarise(vector) for vector in vectors]
+    assert [row.outputs for row in rows] == vectors[:, :3].tolist()
+
+
 def test_raw_capture_keeps_the_array_beside_its_summary() -> None:
     image = frame()
     found = msgspec.msgpack.decode(Snapshot(raw_bytes=1 << 20).encode(image))

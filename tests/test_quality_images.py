@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from edge_mlops_monitor import EdgeMonitor
-from edge_mlops_monitor.drift.groups import arrays_of, concerns, watched_as
+from edge_mlops_monitor.drift.batch import Batch
+from edge_mlops_monitor.drift.findings import Change, Where, alarm, recovery
+from edge_mlops_monitor.drift.groups import Groups, arrays_of, concerns, watched_as
 from edge_mlops_monitor.drift.reference import build, build_feature
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.watcher import Watcher
@@ -21,6 +23,7 @@ from edge_mlops_monitor.records import DriftResult, Event
 Array = np.ndarray[Any, Any]
 Fault = Callable[[Array], Array]
 STREAM = ("detector", "3", "camera-3")
+CHANGE = Change(effect=1.0, unit="reference sd", words="shifted", before={}, after={}, rows=10)
 HEIGHT, WIDTH = 48, 64
 BEFORE, DURING, AFTER = 500, 300, 1500  # frames
 
@@ -196,6 +199,30 @@ def test_a_camera_that_is_gone_is_one_alarm(watched: Watched) -> None:
     assert "missing in" in alarm.message
 
 
+def test_colours_from_0_to_1_with_the_channels_first_are_frames_too() -> None:
+    rng = np.random.default_rng(4)
+    picture = scenery(rng) / 255
+
+    def frames(rows: int, light: float, spread: float) -> Any:
+        """Frames whose light and contrast are so many times the usual."""
+        sent = []
+        for _ in range(rows):
+            y, x = rng.integers(0, 100, 2)
+            seen = picture[y : y + HEIGHT, x : x + WIDTH] * rng.normal(1, 0.05)
+            seen = light * (seen.mean() + spread * (seen - seen.mean()))
+            colours = np.stack([seen * share for share in (1.0, 0.9, 0.8)])[None]
+            sent.append(
+                {"frame": (colours + rng.normal(0, 0.01, colours.shape)).clip(0, 1).astype(np.float32)}
+            )
+        return columns_of(sent, [])
+
+    reference = build(frames(500, 1.0, 1.0))
+    for light, spread, expected in ((1.0, 1.0, []), (0.05, 1.0, ["dark"]), (1.0, 0.4, ["shifted_histogram"])):
+        watcher = Watcher(Settings(average_run_length=50_000), reference)
+        found = events(watcher.update(STREAM, frames(200, light, spread), [float(row) for row in range(200)]))
+        assert [event.type for event in found] == expected
+
+
 def test_a_restart_in_the_middle_of_a_fault_changes_nothing(watched: Watched) -> None:
     frames = watched.camera.frames(DURING, lens=lambda seen: seen * 0.04)
     straight = watched.watcher()
@@ -266,6 +293,28 @@ def test_a_fingerprint_is_watched_for_repeats_alone_and_no_other_feature_of_a_fr
     fingerprint = references["inputs.frame.fingerprint"]
     assert (fingerprint.bins.names, fingerprint.counts) == (["any", "missing"], [200.0, 0.0])
     assert [references[name].runs.repeat_share < 1 for name in known] == [True, False, True]
+
+
+def test_what_joins_an_alarm_later_does_not_hold_up_its_end() -> None:
+    names = [f"inputs.x.{field}" for field in ("mean", "sd", "nonfinite")]
+    groups = Groups(STREAM)
+    groups.keep(names, [build_feature(name, np.arange(100.0)) for name in names])
+    batch = Batch(np.zeros((100, 3)), np.zeros((100, 3), dtype=np.int64), np.arange(100.0), 0, np.ones(20))
+
+    def told(block: int, feature: str, over: bool = False) -> list[str]:
+        where = Where(STREAM, feature, batch.last_row(block), batch.last_ts(block))
+        one = recovery(where, "drift", "is back", 0.0) if over else alarm(where, "m", CHANGE, 0.0, 0)
+        merged = [finding for _, finding in groups.merge([(block, one)], batch, [])]
+        assert {event.data["feature"] for event in merged} <= {"inputs.x"}
+        return [event.type for event in merged]
+
+    assert told(0, "inputs.x.mean") == ["drift"]
+    assert told(1, "inputs.x.sd") == []
+    assert told(2, "inputs.x.mean", over=True) == ["recovery"]
+    assert told(3, "inputs.x.mean") == ["drift"], "a new one, though sd is not yet back"
+    assert told(4, "inputs.x.sd", over=True) == []
+    assert told(5, "inputs.x.mean", over=True) == ["recovery"]
+    assert groups.open["inputs.x"] == []
 
 
 def test_a_dict_of_the_users_own_is_no_array() -> None:
