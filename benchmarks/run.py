@@ -46,6 +46,7 @@ BENCHES = (
     "upload",
     "methods",
     "detection",
+    "replay",
     "peer",
 )
 TITLES = {
@@ -60,6 +61,7 @@ TITLES = {
     "upload": "Upload",
     "methods": "Drift methods",
     "detection": "Detection",
+    "replay": "Replay",
     "peer": "Version 0.1.1 of this package",
 }
 README = (

@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift.detectable import share_of_a_row, smallest_shift
+from edge_mlops_monitor.drift.detectable import share_of_a_row, smallest_shifts
 from edge_mlops_monitor.drift.reference import FeatureReference, build_feature
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.watcher import Watcher
 from edge_mlops_monitor.records import Event
 
 RUNS = 24
+
+
+def smallest_shift(
+    reference: FeatureReference, rows: int, share: float, features: int, minimum_effect: float = 0.0
+) -> float | None:
+    (found,) = smallest_shifts(reference, [rows], share, features, minimum_effect)
+    return found
 
 
 def series(rng: np.random.Generator, rows: int, rho: float) -> NDArray[np.float64]:

@@ -37,6 +37,7 @@ THIRD_PARTY = {
         "quality/",
         "profiles/",
         "arrays.py",
+        "dataset.py",
         "layout.py",
         "recording.py",
         "training.py",

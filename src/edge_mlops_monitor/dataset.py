@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
+import numpy as np
 
 from edge_mlops_monitor.errors import DataError, MissingExtraError
 from edge_mlops_monitor.features import features
@@ -227,23 +228,31 @@ class _ArrowColumn:
         """The values as floats, NaN where there is none; None where they are no numbers."""
         if not self._type.startswith(NUMBERS):
             return None
-        array = self._array.cast("int8") if self._type == "bool" else self._array
-        found: Floats = array.cast("float64", safe=False).to_numpy(zero_copy_only=False)
-        return found
+        return _floats(self._array.cast("int8") if self._type == "bool" else self._array)
 
     def seconds(self) -> Floats | None:
         """The values as Unix seconds, NaN where there is none; None where they are no times."""
         if self._type.startswith("timestamp"):
-            ticks: Floats = (
-                self._array.cast("int64").cast("float64", safe=False).to_numpy(zero_copy_only=False)
-            )
-            return ticks / TICKS[self._array.type.unit]
+            return _floats(self._array.cast("int64")) / TICKS[self._array.type.unit]
         return None if self._type == "bool" else self.floats()
 
     def listed(self) -> list[Any]:
         """The values one by one."""
         found: list[Any] = self._array.to_pylist()
         return found
+
+
+def _floats(array: Any) -> Floats:
+    """An array of Arrow's, NaN for null; its own way to NumPy would import pandas where it is installed."""
+    found: Floats = _buffer(array.cast("float64", safe=False), np.float64)
+    if array.null_count:
+        return np.where(_buffer(array.is_null().cast("int8"), np.int8) == 1, np.nan, found)
+    return found
+
+
+def _buffer(array: Any, dtype: type) -> Any:
+    data = array.buffers()[1] if len(array) else b""
+    return np.frombuffer(data, dtype, len(array), np.dtype(dtype).itemsize * array.offset)
 
 
 __all__ = ["Chunk", "Dataset", "Selection", "unix_seconds"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_mlops_monitor.drift.detectable import share_of_a_row, smallest_shift
+from edge_mlops_monitor.drift.detectable import share_of_a_row, smallest_shifts
 from edge_mlops_monitor.drift.findings import scale_of
 from edge_mlops_monitor.drift.reference import FeatureReference
 from edge_mlops_monitor.drift.settings import SECONDS_PER_MONTH, Settings
@@ -35,7 +35,7 @@ def recommendation(watcher: Watcher, settings: Settings, hours: float | None) ->
         features = len(references) if settings.average_run_length is not None else in_all
         for name, reference in list(references.items())[: MOST_FEATURES - len(found)]:
             rows = [horizon["predictions"] for horizon in horizons]
-            shifts = [smallest_shift(reference, n, share, features, settings.minimum_effect) for n in rows]
+            shifts = smallest_shifts(reference, rows, share, features, settings.minimum_effect)
             if reference.bins.ordered > 1:
                 told = [_told(reference, shift) for shift in shifts]
                 found.append({"feature": name, "source": stream[2], "shifts": told})

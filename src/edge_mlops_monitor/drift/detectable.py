@@ -17,6 +17,7 @@ curves: there a shift of their standard deviation is found sooner than is said h
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from statistics import NormalDist
 
@@ -32,7 +33,7 @@ Floats = NDArray[np.float64]
 
 SHIFTS = 0.04 * 1.3 ** np.arange(19)  # standard deviations that are tried: up to 4.5
 LEAST_ROWS = 25
-STEPS = 60  # in which the rows are taken, each longer than the one before
+STEPS = 50  # in which the rows are taken, each longer than the one before
 
 
 def share_of_a_row(settings: Settings, rows_per_hour: float | None) -> float:
@@ -47,10 +48,14 @@ def share_of_a_row(settings: Settings, rows_per_hour: float | None) -> float:
     return gap * settings.false_alarms_per_month / SECONDS_PER_MONTH
 
 
-def smallest_shift(
-    reference: FeatureReference, rows: int, share: float, features: int, minimum_effect: float = 0.0
-) -> float | None:
-    """The smallest shift of a feature, in standard deviations, that is found within so many rows.
+def smallest_shifts(
+    reference: FeatureReference,
+    horizons: Sequence[int],
+    share: float,
+    features: int,
+    minimum_effect: float = 0.0,
+) -> list[float | None]:
+    """The smallest shifts of a feature, in standard deviations, that are found within so many rows each.
 
     `share` is what a row may spend of the whole budget, which is split over so many `features`; what
     takes longer than the time of one false alarm is not found. None where the feature is no number, or no
@@ -58,33 +63,38 @@ def smallest_shift(
 
     >>> from edge_mlops_monitor.drift.reference import build_feature
     >>> reference = build_feature("a", np.random.default_rng(0).normal(size=1000))
-    >>> [round(smallest_shift(reference, rows, 1e-5, 20) or 0, 1) for rows in (50, 200, 5000)]
-    [0.8, 0.4, 0.2]
+    >>> [round(shift or 0, 1) for shift in smallest_shifts(reference, [10, 50, 200, 5000], 1e-5, 20)]
+    [0, 0.8, 0.4, 0.2]
     """
     ordered = reference.bins.ordered
-    if ordered < 2 or rows < LEAST_ROWS or reference.lacks:
-        return None
+    if ordered < 2 or reference.lacks:
+        return [None for _ in horizons]
     evidence = Evidence([reference])
     base = np.atleast_2d(evidence.base).sum(axis=0)  # over the contexts, where there are several
-    shifted = np.array([_shifted(base / base.sum(), ordered, shift) for shift in SHIFTS.tolist()])
-    log_w = math.log(share * SHARES["drift"] / max(1, features))
-    most = _most_evidence(evidence, base, shifted, min(rows, max(1 / share, LEAST_ROWS)), log_w)
     null = base / base.sum()
-    sizes = np.sqrt(((shifted - null) ** 2 / null).sum(axis=1))  # Cohen's w
-    return _first_reached(most, sizes >= minimum_effect)
+    shifted = np.array([_shifted(null, ordered, shift) for shift in SHIFTS.tolist()])
+    large = np.sqrt(((shifted - null) ** 2 / null).sum(axis=1)) >= minimum_effect  # by Cohen's w
+    log_w = math.log(share * SHARES["drift"] / max(1, features))
+    within = [min(rows, int(max(1 / share, LEAST_ROWS))) if rows >= LEAST_ROWS else 0 for rows in horizons]
+    most = _most_evidence(evidence, base, shifted, within, log_w)
+    return [_first_reached(most[rows], large) for rows in within]
 
 
-def _most_evidence(evidence: Evidence, base: Floats, shifted: Floats, rows: float, log_w: float) -> Floats:
-    """Log of the most evidence within so many rows, for each shift."""
-    ends = np.concatenate(([0.0], np.geomspace(LEAST_ROWS, rows, STEPS))) / evidence.tau[0]
+def _most_evidence(
+    evidence: Evidence, base: Floats, shifted: Floats, horizons: Sequence[int], log_w: float
+) -> dict[int, Floats]:
+    """Log of the most evidence within each horizon, for each shift."""
+    steps = np.geomspace(LEAST_ROWS, max(LEAST_ROWS, *horizons), STEPS).astype(int).tolist()
+    tau = float(evidence.tau[0])
     log_m = np.full((len(shifted), len(evidence.log_bets)), -math.inf)
     most = np.full(len(shifted), -math.inf)
-    for begin, end in pairwise(ends.tolist()):
-        worth = end - begin  # independent rows
-        gate = evidence.log_bets[:, 0] + log_w + math.log(max(worth * evidence.tau[0], 1e-9))
-        log_m = np.logaddexp(log_m, gate) + worth * _gain(evidence, base, shifted, (begin + end) / 2)
-        most = np.maximum(most, np.logaddexp.reduce(log_m, axis=1))
-    return most
+    found = {0: most}
+    for begin, end in pairwise(sorted({*steps, *horizons, 0})):
+        gate = evidence.log_bets[:, 0] + log_w + math.log(end - begin)
+        gain = _gain(evidence, base, shifted, (begin + end) / 2 / tau)
+        log_m = np.logaddexp(log_m, gate) + (end - begin) / tau * gain
+        found[end] = most = np.maximum(most, np.logaddexp.reduce(log_m, axis=1))
+    return found
 
 
 def _gain(evidence: Evidence, base: Floats, shifted: Floats, since: float) -> Floats:
