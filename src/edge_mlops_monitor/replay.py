@@ -6,6 +6,7 @@ decide in one pass over the file.
 
 from __future__ import annotations
 
+import math
 import os
 from array import array
 from collections import defaultdict
@@ -144,7 +145,8 @@ class _Run:
 
     def __init__(self, settings: Settings, given: list[FeatureReference]) -> None:
         self.settings = settings
-        self.watcher = Watcher(settings, [one for one in given if not one.only_rises])
+        without_results = msgspec.structs.replace(settings, result_seconds=math.inf)
+        self.watcher = Watcher(without_results, [one for one in given if not one.only_rises])
         self.rated = Rated(settings, given)
         self.found = Replay(budget=_budget(settings))
 

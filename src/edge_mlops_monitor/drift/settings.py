@@ -16,7 +16,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `minimum_effect` is in Cohen's w, which for a shift of a bell curve is about its size in standard
     deviations. `context` is what references that are learned depend on: `hour_of_day`, or a feature.
     An acknowledged alarm that is older than `rebaseline_after_hours` becomes the new normal (0: never).
-    `threshold` and `check_frequency` belong to `ks_test`. `share` says of which part of the
+    `threshold` and `check_frequency` belong to `ks_test`. `result_seconds` is the time between two results
+    about every feature (replay asks for none). `share` says of which part of the
     budget the evidence is paid (see `budget.SHARES`).
 
     >>> Settings(average_run_length=5000).algorithm
@@ -34,4 +35,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rebaseline_after_hours: float = 0.0
     minimum_effect: float = 0.1
     maximum_features: int = 2000
+    result_seconds: float = 3600.0
     share: str = "drift"

@@ -26,7 +26,6 @@ Floats = NDArray[np.float64]
 Finding = DriftResult | Event
 
 MOST_ROWS = 400  # at once; more would not fit in the processor's cache
-RESULT_SECONDS = 3600.0
 NEVER = 1 << 62
 
 
@@ -127,7 +126,7 @@ class Watch:
         appears = {name: self._first(name, merged[name]) for name in merged if name not in self.known}
         ts = np.concatenate((self.pending_ts, ts))
         if self.results_due != self.results_due:
-            self.results_due = float(ts[0]) + RESULT_SECONDS
+            self.results_due = float(ts[0]) + self.settings.result_seconds
         found: list[Finding] = []
         begin, step = 0, self.block_rows
         while len(ts) - begin >= step:
@@ -216,7 +215,7 @@ class Watch:
             if self.settings.algorithm != "ks_test":
                 found += self.judge.results(self.rows - 1, ts)
             found += self._take_as_normal(ts)
-            self.results_due = ts + RESULT_SECONDS
+            self.results_due = ts + self.settings.result_seconds
         for group in list(self.learning):
             if group.due(self.settings, self.rows, ts):
                 self._learned(group)
