@@ -2,7 +2,7 @@
 
 Beside it reading the same file into floats and nothing else: `numpy.loadtxt`, and pyarrow. The goals are
 15 000 rows a second from CSV and 50 000 from Parquet. Reading, decisions and the recommendation are all in.
-Counted is processor time, all threads together, which on a machine that does nothing else is the time it takes.
+Counted is processor time of all threads, which on a machine that does nothing else is the time it takes.
 """
 
 from __future__ import annotations

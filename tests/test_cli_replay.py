@@ -411,3 +411,32 @@ def test_what_can_be_expected_is_said_in_standard_deviations_and_units(capsys):
     by_rows = ["--reference", "ref.json", "--inputs", "a", "--average-run-length", "5000"]
     found = answer(capsys, "replay", "field.csv", *by_rows)["recommendation"]
     assert [(one["seconds"], one["predictions"]) for one in found["horizons"]] == [(None, 1000), (None, 5000)]
+
+
+ODD = {
+    "one row": ["1"],
+    "constant": ["7"] * 300,
+    "all missing": [""] * 300,
+    "infinities": ["inf", "-inf", "1"] * 100,
+    "beyond 2^53": [str(2**60 + i) for i in range(300)],
+    "text and numbers": ["1", "x", "2"] * 100,
+    "new labels": [f"c{i}" for i in range(300)],
+}
+
+
+@pytest.mark.parametrize("train", ODD)
+def test_odd_columns_under_every_option_give_an_answer_and_no_warning(capsys, train):
+    for name, values in (("train", ODD[train]), ("field", [value for odd in ODD.values() for value in odd])):
+        lines = [f"{60 * row},{value},0" for row, value in enumerate(values)]
+        Path(f"{name}.csv").write_text("\n".join(["t,a,truth", *lines]) + "\n")
+    options = ["--timestamp", "t", "--inputs", "a"]
+    answer(capsys, "reference", "build", "train.csv", "-o", "ref.json", *options, "--raw")
+    options += ["--reference", "ref.json", "--compare", "ks_test", "--plot", "out.html"]
+    for data, truth in (("train.csv", ["--changes-column", "truth"]), ("field.csv", ["--changes", "0"])):
+        found = answer(capsys, "replay", data, *options, *truth)
+        assert found["predictions"] == len(Path(data).read_text().splitlines()) - 1
+        assert data == "field.csv" or not found["alarms"]
+        assert main(["replay", data, *options, *truth]) == 0
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        assert max(map(len, captured.out.splitlines())) <= 80

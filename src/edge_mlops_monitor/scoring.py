@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from statistics import median
 
 import msgspec
@@ -181,8 +182,8 @@ class Labels:
 
     def changes(self) -> list[Change]:
         """The changes in all rows so far."""
-        ends = [*(row for row, _ in self._edges[1:]), self._rows]
-        return [Change(row, end) for (row, changed), end in zip(self._edges, ends, strict=True) if changed]
+        edges = [*self._edges, (self._rows, False)]
+        return [Change(row, end) for (row, changed), (end, _) in pairwise(edges) if changed]
 
 
 def _row(alarm: Alarm) -> int:
