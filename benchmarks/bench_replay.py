@@ -93,7 +93,7 @@ def measure(quick: bool) -> None:
                     f"replay of {FEATURES} features from {NAMES[kind]}",
                     cpu,
                     "us a row",
-                    goal=1e6 / GOALS[kind],
+                    goal=round(1e6 / GOALS[kind], 1),
                     beside=statistics.median(one for one, _ in theirs),
                     beside_is=floor_is,
                     note=f"{1e6 / cpu:.0f} rows a second of processor time, {1e6 / wall:.0f} by the clock",
