@@ -350,6 +350,7 @@ def test_configurations_are_compared_in_one_pass_under_their_names(capsys):
     out = capsys.readouterr().out
     assert "as configured" in out
     assert "tight" in out
+    assert "ks_test compares numbers and this is a category" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

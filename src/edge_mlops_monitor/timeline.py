@@ -23,7 +23,7 @@ WIDTH, LEFT, RIGHT = 1080, 190, 20  # of the picture, in pixels, and what is bes
 TOP, LANE, GAP = 78, 64, 14
 LABEL = 140  # pixels that an alarm's label may take
 LANES, OTHERS, LEAST_OTHERS = 20, 6, 2  # most lanes, and those of features without an alarm
-FLOOR = 1e-6  # lowest evidence that is drawn
+LOWEST, HIGHEST_FLOOR = 1e-6, 1e-2  # of the evidence that is drawn
 INK, MUTED, RULE = "#111827", "#6b7280", "#d1d5db"
 EVIDENCE, AREA, ALARM, ALARMED, BACK, CHANGE = (
     "#2563eb",
@@ -79,6 +79,7 @@ class _Drawing:
         self.last = float(found.last_ts or 0.0) if self.in_time else float(max(found.predictions - 1, 1))
         self.lanes, self.left_out = _lanes(found)
         self.bottom = TOP + len(self.lanes) * (LANE + GAP)
+        self.floor = _floor(self.lanes)
         self.parts: list[str] = []
 
     def text(self) -> str:
@@ -111,7 +112,7 @@ class _Drawing:
         return TOP + lane * (LANE + GAP)
 
     def _y(self, lane: int, level: float) -> float:
-        share = 1 - math.log(min(max(level, FLOOR), 1.0)) / math.log(FLOOR)
+        share = 1 - math.log(min(max(level, self.floor), 1.0)) / math.log(self.floor)
         return round(self._top(lane) + LANE * (1 - share), 1)
 
     def _line(self, x1: float, y1: float, x2: float, y2: float, colour: str, more: str = "") -> None:
@@ -194,7 +195,7 @@ class _Drawing:
         """The evidence, interrupted while the feature is in alarm."""
         for stretch in _stretches(self.lanes[place]):
             xy = [f"{self._x(row, ts)},{self._y(place, level)}" for row, ts, level in stretch]
-            ground = self._y(place, FLOOR)
+            ground = self._y(place, self.floor)
             first, last = (self._x(point[0], point[1]) for point in (stretch[0], stretch[-1]))
             area = f"{first},{ground} {' '.join(xy)} {last},{ground}"
             self.parts.append(f'<polygon points="{area}" fill="{AREA}"/>')
@@ -216,7 +217,7 @@ class _Drawing:
         x, y = LEFT, self.bottom + 36
         self._say(20, y, "times in UTC" if self.in_time else "rows, from 0", _muted())
         entries = [
-            (EVIDENCE, f"evidence, {FLOOR:g} to 1, where an alarm is due"),
+            (EVIDENCE, f"evidence, {self.floor:g} to 1, where an alarm is due"),
             (ALARM, "alarm"),
             (BACK, "over"),
         ]
@@ -242,6 +243,13 @@ def _lanes(found: Replay) -> tuple[list[Lane], int]:
         )
         lanes.append(Lane(" ".join(filter(None, key)), points.get(key, []), alarms, recoveries))
     return lanes, len(alarmed) + len(others) - len(chosen)
+
+
+def _floor(lanes: Iterable[Lane]) -> float:
+    """The power of ten below nearly all evidence, which healthy data seldom leave far behind."""
+    levels = sorted(point[2] for lane in lanes for point in lane.points)
+    usual = levels[len(levels) // 20] if levels else LOWEST
+    return float(min(max(10.0 ** math.floor(math.log10(usual)), LOWEST), HIGHEST_FLOOR))
 
 
 def _alarmed(lane: Lane) -> Iterable[tuple[dict[str, Any], dict[str, Any] | None]]:

@@ -165,7 +165,13 @@ def _compared(replays: dict[str, Replay]) -> str:
         undecided = len(found.not_enough_reference) + len(found.learning)
         counts = [number(count) for count in (len(found.alarms), len(features), undecided)]
         lines.append([name, counts[0], first, *counts[1:]])
-    return table(["configuration", "alarms", "first", "features", "undecided"], lines)
+    told = table(["configuration", "alarms", "first", "features", "undecided"], lines)
+    reasons = [
+        (f"{name}:", found.missing[found.not_enough_reference[0]])
+        for name, found in replays.items()
+        if name != SET and found.not_enough_reference
+    ]
+    return f"{told}\n\n{rows(reasons)}" if reasons else told
 
 
 def _extent(found: Replay) -> str:
