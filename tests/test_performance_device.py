@@ -95,6 +95,19 @@ def test_a_model_that_gets_worse_is_one_alarm_in_its_own_words_and_one_recovery(
     assert recovery.message == "the error of gate 3 is back where it was"
 
 
+def test_first_mistakes_of_a_model_without_any_are_told_as_a_rise_too(monitor: EdgeMonitor) -> None:
+    log(monitor, truths([0.0, 0.1], 500))
+    (alarm,) = told(monitor, "performance", "unseen_category", "missing", "spikes")
+    assert alarm.message.startswith("the error of gate 3 rose from 0.0% to ")
+
+
+def test_a_few_large_errors_are_no_fault_of_the_data(monitor: EdgeMonitor) -> None:
+    draw = random.Random(7)
+    pairs = [(20.0 + draw.gauss(0, 1), 20.0 + (1e4 if i % 97 == 96 and i > 1000 else 0)) for i in range(1500)]
+    log(monitor, pairs)
+    assert {event.type for event in monitor.events()} <= {"generation", "performance"}
+
+
 def test_errors_of_a_regression_are_told_in_their_unit(monitor: EdgeMonitor) -> None:
     draw = random.Random(2)
     pairs = [(20 + draw.gauss(0, 1), 20 + draw.gauss(0, 1 if i < 1500 else 4)) for i in range(2500)]

@@ -51,6 +51,10 @@ def test_an_improvement_is_no_alarm_and_hides_no_later_rise() -> None:
     assert 8500 < row < 9200
 
 
+def test_errors_that_rise_to_less_than_the_reference_knows_are_no_alarm() -> None:
+    assert events(watcher(wrong(0.25)), (0.25, 500), (0.01, 6000), (0.1, 1500)) == []
+
+
 def test_an_alarm_ends_too_where_the_model_becomes_better_than_it_was() -> None:
     device = watcher(wrong(0.1))
     assert [type for type, _ in events(device, (0.1, 500), (0.3, 500), (0.01, 3000))] == ["drift", "recovery"]

@@ -93,7 +93,7 @@ def _is_unseen(reference: FeatureReference, shares: Floats, moved: Floats, cause
     Numbers most of which are new have moved elsewhere, which is drift.
     """
     unseen = reference.bins.unseen
-    if unseen is None or moved[unseen] <= 0.02:
+    if unseen is None or moved[unseen] <= 0.02 or reference.only_rises:  # a first mistake is a rise
         return False
     if cause != "unseen_category" and moved[unseen] <= 0.5 * moved.sum() / 2:
         return False

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from edge_mlops_monitor.features import ERRORS, features
 
 THRESHOLD = 0.5
 SETTLED_BY = 25  # labelled predictions that settle what is compared
+MOST_TARGETS = 20  # comparisons of one stream
 CLASSES, SCORE, NUMBERS = "classes", "score", "numbers"
 Value = float | str
 Row = Mapping[str, Any]  # features by name
@@ -79,8 +81,8 @@ def settle(rows: Sequence[tuple[Row, Row]]) -> list[Target]:
     [Target(name='', output='outputs.value', kind='score')]
     """
     names = dict.fromkeys(name for _, actual in rows for name in actual)
-    found = []
-    for name in names:
+    found: list[Target] = []
+    for name in islice(names, MOST_TARGETS):
         output = _output(name, rows, alone=len(names) == 1)
         pairs = [(actual.get(name), outputs.get(output)) for outputs, actual in rows]
         known = [(truth, said) for truth, said in pairs if truth is not None and said is not None]
