@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -19,6 +20,8 @@ from edge_mlops_monitor.drift.watcher import Watcher
 from edge_mlops_monitor.features import columns_of
 from edge_mlops_monitor.quality.images import Level, cause
 from edge_mlops_monitor.records import DriftResult, Event
+from edge_mlops_monitor.replay import replay
+from edge_mlops_monitor.training import build_reference
 
 Array = np.ndarray[Any, Any]
 Fault = Callable[[Array], Array]
@@ -223,6 +226,31 @@ def test_colours_from_0_to_1_with_the_channels_first_are_frames_too() -> None:
         assert [event.type for event in found] == expected
 
 
+def test_a_camera_is_held_against_what_is_usual_while_the_lamp_is_on() -> None:
+    rng = np.random.default_rng(5)
+    picture = scenery(rng)
+
+    def frames(rows: int, *, broken: bool = False) -> Any:
+        """The lamp is on for 50 frames, then off for 50; without it there is a tenth of the light."""
+        sent = []
+        for row in range(rows):
+            y, x = rng.integers(0, 100, 2)
+            lamp = row // 50 % 2 == 0
+            seen = picture[y : y + HEIGHT, x : x + WIDTH] * (1.0 if lamp and not broken else 0.1)
+            noisy = (seen * rng.normal(1, 0.05) + rng.normal(0, 3, seen.shape)).clip(0, 255)
+            sent.append({"frame": noisy.astype(np.uint8), "lamp": "on" if lamp else "off"})
+        return columns_of(sent, [])
+
+    reference = build(frames(1500), context="lamp")
+    for broken in (False, True):
+        watcher = Watcher(Settings(average_run_length=50_000), reference)
+        columns = frames(400, broken=broken)
+        found = events(watcher.update(STREAM, columns, [float(row) for row in range(400)]))
+        assert [event.type for event in found if event.data["feature"] == "inputs.frame"][:1] == [
+            "dark"
+        ] * broken
+
+
 def test_a_restart_in_the_middle_of_a_fault_changes_nothing(watched: Watched) -> None:
     frames = watched.camera.frames(DURING, lens=lambda seen: seen * 0.04)
     straight = watched.watcher()
@@ -373,9 +401,30 @@ def test_without_some_of_the_numbers_there_is_still_a_name() -> None:
     assert cause({}, False) == ""
     assert cause({"sharpness": level(0.1, 1.0, 0.2)}, False) == "blurred"
     assert cause({"mean": level(5, 100, 10)}, False) == "shifted_histogram"
+    assert cause({"histogram[0]": level(0.9, 0.2, 0.05)}, False) == "dark"
 
 
-# - through the monitor -
+# - through files, and through the monitor -
+
+
+def test_recorded_summaries_are_replayed_to_the_same_alarm(tmp_path: Path) -> None:
+    camera = Camera(6)
+    for name, columns in (
+        ("training", camera.frames(600)),
+        ("recorded", _joined(camera.frames(100), camera.frames(100, lens=lambda seen: seen * 0.04))),
+    ):
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        (tmp_path / f"{name}.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, rows)))
+    reference = build_reference(tmp_path / "training.jsonl")
+    found = replay(tmp_path / "recorded.jsonl", reference, Settings(average_run_length=50_000))
+    (alarm,) = found.alarms
+    assert (alarm["type"], alarm["feature"]) == ("dark", "inputs.frame")
+    assert 100 <= alarm["index"] < 200
+    assert alarm["since_index"] == pytest.approx(100, abs=10)
+
+
+def _joined(first: Any, then: Any) -> Any:
+    return {name: [*first[name], *then[name]] for name in first}
 
 
 def test_the_monitor_reports_a_dark_camera_and_takes_the_acknowledgement(tmp_path: Path) -> None:

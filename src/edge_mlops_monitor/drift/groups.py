@@ -32,6 +32,7 @@ from edge_mlops_monitor.records import DriftResult, Event
 Found = list[tuple[int, "DriftResult | Event"]]  # with the block in which it was found
 
 LAST_ROWS = 3  # of the block that raised the alarm, by which its cause is named
+NINETY_EIGHT = 2.33  # standard deviations on both sides of the mean that hold 98 % of a normal variate
 NAMED_AS_THEY_ARE = ("missing", "type")  # whatever else changed, there is no frame
 
 
@@ -62,9 +63,8 @@ def watched_as(name: str, reference: FeatureReference, known: Iterable[str]) -> 
     missing = reference.counts[-1]
     bins = NumericBins(edges=[], cells=[0], names=["any", "missing"])
     counts, rows = [reference.n - missing, missing], float(reference.n)
-    return msgspec.structs.replace(
-        reference, bins=bins, counts=counts, tau=1.0, effective_rows=rows, quality=None
-    )
+    plain = msgspec.structs.replace(reference, quality=None, context="", contexts={})
+    return msgspec.structs.replace(plain, bins=bins, counts=counts, tau=1.0, effective_rows=rows)
 
 
 class Groups:
@@ -155,9 +155,8 @@ class Groups:
             reference, values = self._references[place], last[:, place]
             values = values[~np.isnan(values)]
             if of == array and field != "fingerprint" and len(values) and reference.quantiles:
-                now, usual = float(np.median(values)), reference.mean or 0.0
-                ends = [reference.quantiles[QUANTILES.index(share)] for share in (0.01, 0.99)]
-                found[field] = Level(now, usual, scale_of(reference), *ends)
+                context = batch.contexts[block] if batch.contexts is not None else ""
+                found[field] = _level(float(np.median(values)), reference, context)
         return found
 
     def _end(self, array: str, recovery: Event) -> list[Event]:
@@ -188,3 +187,13 @@ class Groups:
         """The event in which that about one feature was put."""
         shown_by = [event.data["feature"], event.type]
         return next(str(one["event"]) for one in self.open[array] if shown_by in one["shown_by"])
+
+
+def _level(now: float, reference: FeatureReference, context: str) -> Level:
+    """A number beside what is usual, in this context where the reference knows it."""
+    within = reference.contexts.get(context)
+    if within is not None and within.spread > 0:
+        far = NINETY_EIGHT * within.spread
+        return Level(now, within.mean, within.spread, within.mean - far, within.mean + far)
+    low, high = (reference.quantiles[QUANTILES.index(share)] for share in (0.01, 0.99))
+    return Level(now, reference.mean or 0.0, scale_of(reference), low, high)

@@ -47,9 +47,10 @@ def words_when_over(type: str, recovery: Event) -> str:
 
 
 def _shown_by(type: str, levels: Mapping[str, Level]) -> str:
-    """The field by which the cause is shown: of a histogram the mean, or what moved most."""
-    if type != SHIFTED or ("mean" in levels and levels["mean"].outside):
-        return WORDS[type][1]
+    """The field by which the cause is shown; of light the mean, or what moved most where it did not."""
+    field = WORDS[type][1]
+    if field != "mean" or ("mean" in levels and levels["mean"].outside):
+        return field
     return max(filter(is_light, levels), key=lambda field: abs(levels[field].moved))
 
 

@@ -62,9 +62,9 @@ def is_light(field: str) -> bool:
 def _is_dark(levels: Mapping[str, Level]) -> bool:
     """Less light than ever, and hardly any contrast, or most pixels in the darkest range in use."""
     mean, contrast = levels.get("mean"), levels.get("sd")
-    if mean is None or mean.now >= mean.low:
+    if mean is not None and mean.now >= mean.low:
         return False
-    if contrast is not None and contrast.now < FLAT * contrast.usual:
+    if mean is not None and contrast is not None and contrast.now < FLAT * contrast.usual:
         return True
     share = 0.0
     for name in sorted(name for name in levels if name.startswith("histogram")):
