@@ -1,6 +1,6 @@
 """How detection is judged: false alarms on healthy data, delays on changed data, published series.
 
-    python benchmarks/bench_detection.py [--json] [--quick] [--only healthy changed series]
+    python benchmarks/bench_detection.py [--json] [--quick] [--exposure SHARE] [--only healthy changed series]
 
 The protocol is in docs/detection.md, which also holds what was found.
 """
@@ -68,10 +68,14 @@ def upper_limit(count: int, level: float = 0.05) -> float:
     return zero_of(excess, max(count, 0.1), count + 10 + 5 * math.sqrt(count), within=1e-9, steps=200)[0]
 
 
-def changed_data(pool: Pool, quick: bool) -> dict[str, Any]:
-    """Thresholds that bring all methods to one rate of alarms, and the delays they then have."""
-    thresholds = all_thresholds(pool, quick)
-    runs, at_once = (6, 3) if quick else (100, 10)
+def changed_data(pool: Pool, share: float) -> dict[str, Any]:
+    """Thresholds that bring all methods to one rate of alarms, and the delays they then have.
+
+    `share` is that of the exposure: 100 runs of each change and 100 budgets for a threshold.
+    """
+    thresholds = all_thresholds(pool, share)
+    at_once = 4
+    runs = math.ceil(100 * share / at_once) * at_once
     jobs = [
         (kind, pool.submit(runs_of, kind, thresholds[kind], at_once, seed))
         for kind in KINDS
@@ -83,6 +87,7 @@ def changed_data(pool: Pool, quick: bool) -> dict[str, Any]:
             for method, found in by_method.items():
                 delays.setdefault(change, {}).setdefault(method, []).extend(found)
     return {
+        "runs": runs,
         "thresholds": thresholds,
         "delays": {
             change: {method: summary(found) for method, found in by_method.items()}
@@ -91,10 +96,10 @@ def changed_data(pool: Pool, quick: bool) -> dict[str, Any]:
     }
 
 
-def all_thresholds(pool: Pool, quick: bool) -> dict[str, dict[str, Any]]:
+def all_thresholds(pool: Pool, share: float) -> dict[str, dict[str, Any]]:
     """By kind of data and method: its threshold, and alarms by alarms wanted."""
     each = RUN_LENGTH * FEATURES
-    values, budgets = (250_000, 12) if quick else (2_000_000, 100)
+    values, budgets = round(2_000_000 * max(share, 0.1)), math.ceil(100 * share)
     jobs = {
         (kind, name): pool.submit(threshold, kind, name, each, values, 1)
         for kind in KINDS
@@ -164,13 +169,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true", help="a tenth of the exposure")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--exposure", type=float, default=1.0, metavar="SHARE", help="of runs with a change")
     options = parser.parse_args()
+    share = 0.06 if options.quick else options.exposure
     began, found = time.monotonic(), dict[str, Any]()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         if "healthy" in options.only:
             found["healthy"] = healthy_data(pool, options.quick)
         if "changed" in options.only:
-            found["changed"] = changed_data(pool, options.quick)
+            found["changed"] = changed_data(pool, share)
         if "series" in options.only:
             found["series"] = published(pool)
     found["seconds"] = round(time.monotonic() - began, 1)

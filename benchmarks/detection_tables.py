@@ -20,7 +20,8 @@ def tables(found: dict[str, Any]) -> str:
     if "healthy" in found:
         parts += healthy(found["healthy"])
     if "changed" in found:
-        parts += changed(found["changed"]["delays"]) + thresholds(found["changed"]["thresholds"])
+        parts += changed(found["changed"]["delays"], found["changed"]["runs"])
+        parts += thresholds(found["changed"]["thresholds"])
     if found.get("series"):
         parts += nab(found["series"]["nab"]) + tcpd(found["series"]["tcpd"])
     return "\n\n".join(parts)
@@ -59,7 +60,7 @@ def healthy(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def changed(found: dict[str, Any]) -> list[str]:
+def changed(found: dict[str, Any], runs: int) -> list[str]:
     """Mean delays by change and method."""
     rows = []
     for change, by in found.items():
@@ -71,7 +72,7 @@ def changed(found: dict[str, Any]) -> list[str]:
         for change, by in found.items()
     ]
     return [
-        "**Mean delay in predictions** (in brackets the share missed)",
+        f"**Mean delay in predictions**, {runs} runs of each change (in brackets the share missed)",
         table(["", ORACLE, OURS, *PEERS, "e_detector by oracle"], rows),
         f"Never: all missed. Always: 1, at {EVERY // FEATURES} times the false alarms. Periodic, at the same "
         f"rate of alarms: 80 % missed, 9000 in the mean.",
