@@ -101,7 +101,7 @@ def first_alarms(kind: str, run_length: float, rng: np.random.Generator) -> Any:
     device = Device(run_length, _part(given, 0, REFERENCE_ROWS))
     before = device.feed(_part(given, REFERENCE_ROWS, len(codes)))
     state, rows = device.watcher.state(), device.rows
-    spoilt = any(one.data["feature"] in CHANGED for one in before)
+    spoilt = any(_about_the_change(one) for one in before)
 
     def first(changed: Columns) -> int | None:
         device.watcher.restore(state)
