@@ -15,7 +15,7 @@ import inspect
 from typing import Any
 
 from edge_mlops_monitor.errors import DataError, UnknownNameError
-from edge_mlops_monitor.records import DriftResult
+from edge_mlops_monitor.records import DriftResult, Profile
 from edge_mlops_monitor.registry import Registry
 
 __all__ = ["METHODS", "compare", "detector", "parameters"]
@@ -62,7 +62,9 @@ def compare(
 ) -> DriftResult:
     """Compare two samples: 1-D arrays of numbers or sequences of strings, 2-D for multivariate methods.
 
-    None and NaN are left out.
+    None and NaN are left out. `current` may also be a `Profile`, and `reference` one or a
+    `FeatureReference`: methods of counts use the bins of the reference, `ks_test` and `wasserstein` the
+    quantile sketch, with the error in `data["error"]`.
 
     `threshold` is the level of a p-value, below which `is_drift` is True, or for a plain distance the
     value from which on it is; without it `is_drift` is None, and so it is where there is no answer
@@ -74,7 +76,12 @@ def compare(
     cls = METHODS[method]
     if not hasattr(cls, "compare"):
         raise UnknownNameError(f"'{method}' watches a stream; use drift.detector('{method}', ...)")
-    result: DriftResult = _made(method, cls, parameters).compare(reference, current, threshold)
+    comparison = _made(method, cls, parameters)
+    if isinstance(current, Profile) or isinstance(reference, Profile):
+        from edge_mlops_monitor.drift.profile_comparison import compare_profiles
+
+        return compare_profiles(comparison, reference, current, threshold)
+    result: DriftResult = comparison.compare(reference, current, threshold)
     return result
 
 
