@@ -36,6 +36,7 @@ THIRD_PARTY = {
         "estimates.py",
         "quality/",
         "profiles/",
+        "profiler.py",
         "arrays.py",
         "dataset.py",
         "layout.py",
