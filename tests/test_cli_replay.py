@@ -344,8 +344,10 @@ def test_configurations_are_compared_in_one_pass_under_their_names(capsys):
     assert ks["budget"] == {"algorithm": "ks_test", "threshold": 0.2, "check_frequency": 50}
     assert ks["truth"]["false_alarms"] > 10 > found["truth"]["false_alarms"]
     assert (tight["budget"]["average_run_length"], file["budget"]["average_run_length"]) == (1e9, 1e12)
-    alone = answer(capsys, "replay", "field.csv", *CHANGED, "--average-run-length", "1e9")
+    monthly = ["--compare", "e_detector:false_alarms_per_month=2"]
+    alone = answer(capsys, "replay", "field.csv", *CHANGED, "--average-run-length", "1e9", *monthly)
     assert tight["alarms"] == alone["alarms"]
+    assert alone["compared"][0]["budget"] == {"algorithm": "e_detector", "false_alarms_per_month": 2}
     assert main(["replay", "field.csv", *CHANGED, *compared, "--changes", "2500"]) == 0
     out = capsys.readouterr().out
     assert "as configured" in out

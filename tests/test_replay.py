@@ -8,11 +8,13 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_mlops_monitor.dataset import Selection
 from edge_mlops_monitor.drift.reference import dump
 from edge_mlops_monitor.drift.settings import Settings
+from edge_mlops_monitor.drift.watcher import Watcher
 from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.replay import build_reference, replay
 
@@ -168,3 +170,23 @@ def test_csv_and_parquet_of_the_same_data_give_the_same_findings(tmp_path: Path)
         assert slow.results == fast.results
         assert {"inputs.a", "inputs.colour"} <= {alarm["feature"] for alarm in fast.alarms}
         assert fast.not_enough_reference == ["inputs.none"]
+
+
+def test_arrays_with_nan_and_lists_with_none_are_learned_and_decided_about_alike() -> None:
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=(4000, 3))
+    values[:1010, 1] = np.nan  # appears late
+    values[rng.random(4000) < 0.1, 2] = np.nan
+    values[3000:, 2] += 1
+    arrays = {f"inputs.x{place}": values[:, place] for place in range(3)}
+    lists = {name: [None if v != v else v for v in column.tolist()] for name, column in arrays.items()}
+    found = []
+    for columns in (arrays, lists):
+        watcher = Watcher(Settings(average_run_length=1e5, learn_reference_hours=0))
+        findings = []
+        for begin in range(0, 4000, 300):  # which is no multiple of what is judged together
+            part = {name: column[begin : begin + 300] for name, column in columns.items()}
+            findings += watcher.update((None, None, None), part, np.zeros(len(part["inputs.x0"])))
+        found.append((findings, watcher.references(), watcher.status()))
+    assert found[0] == found[1]
+    assert any(getattr(finding, "severity", "") == "alarm" for finding in found[0][0])
