@@ -149,6 +149,22 @@ def test_without_labels_nothing_is_said_of_performance(monitor: EdgeMonitor) -> 
     assert [row for row in monitor.get_status()["features"] if "performance" in row["feature"]] == []
 
 
+def test_every_output_of_a_model_is_told_by_itself(monitor: EdgeMonitor) -> None:
+    draw = random.Random(8)
+    pairs = []
+    for i in range(2000):
+        label, width = draw.choice("ab"), draw.gauss(5, 1)
+        wrong = draw.random() < (0.05 if i < 1200 else 0.4)
+        truth = {"label": "ba"["ab".index(label)] if wrong else label, "width": width + draw.gauss(0, 0.1)}
+        pairs.append(({"label": label, "width": width}, truth))
+    log(monitor, pairs)
+    (alarm,) = told(monitor, "performance", "drift", "joint")
+    assert alarm.data["feature"] == "performance.error.label"
+    assert alarm.message.startswith("the error of gate 3 (label) rose from ")
+    features = {row["feature"] for row in monitor.get_status()["features"] if "error" in row["feature"]}
+    assert features == {"performance.error.label", "performance.error.width"}
+
+
 # - orders -
 
 

@@ -131,7 +131,8 @@ class Joining:
 
     def references(self) -> list[FeatureReference]:
         """The references of errors in force, given and learned."""
-        return self.watcher.watcher.references() if self.in_use else self._references
+        found = self.watcher.watcher.references() if self.in_use else self._references
+        return [one for one in found if one.only_rises]
 
     def state(self) -> bytes:
         """All that goes on after a restart."""

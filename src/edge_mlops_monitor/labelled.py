@@ -68,7 +68,8 @@ class LabelledWatcher:
     """
 
     def __init__(self, settings: Settings, references: Iterable[FeatureReference] = ()) -> None:
-        self._settings = msgspec.structs.replace(settings, share="performance", algorithm="e_detector")
+        own = {"share": "performance", "algorithm": "e_detector", "context": ""}
+        self._settings = msgspec.structs.replace(settings, **own)
         self.watcher = Watcher(self._settings, [one for one in references if one.only_rises])
         self._streams: dict[Stream, _Stream] = {}
         self.counts: Counter[str] = Counter()
@@ -135,7 +136,8 @@ class LabelledWatcher:
         self, stream: Stream, errors: dict[str, list[float | None]], times: list[float]
     ) -> list[Finding]:
         found = self.watcher.update(stream, errors, times) if times else []
-        return [self._told(stream, one) if isinstance(one, Event) else one for one in found]
+        of_errors = [one for one in found if _feature(one).startswith(ERRORS)]  # not how errors go together
+        return [self._told(stream, one) if isinstance(one, Event) else one for one in of_errors]
 
     def _told(self, stream: Stream, event: Event) -> Event:
         """The watcher's event about a feature as one about the model."""
@@ -228,6 +230,10 @@ def _plain(column: Any) -> list[Any]:
     return [None if value != value else value for value in listed]
 
 
+def _feature(one: Finding) -> str:
+    return one.feature if isinstance(one, DriftResult) else str(one.data.get("feature"))
+
+
 def _who(stream: Stream, feature: str) -> str:
     """The model, and which of its outputs, as the object of a sentence."""
     model, version, source = stream
@@ -262,6 +268,7 @@ def _renamed(features: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {
         name: {**state, "event": _renamed_id(state["event"])} if "event" in state else state
         for name, state in features.items()
+        if name.startswith(ERRORS)
     }
 
 

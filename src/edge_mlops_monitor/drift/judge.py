@@ -161,7 +161,7 @@ class EvidenceJudge:
         least = self.settings.minimum_effect
         if since.size < least or not self.references[feature].only_rises:
             return since.size >= least
-        base = self.evidence.base[self.evidence.cells_of(feature)]
+        base = self.evidence.base[:, self.evidence.cells_of(feature)].sum(axis=0)  # over all contexts
         return bool(since.moments[1] > 0 and since.than(base / base.sum()).size >= least)
 
     def _level(self, feature: int, level: int, batch: Batch, block: int) -> Found:
