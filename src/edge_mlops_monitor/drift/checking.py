@@ -15,12 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift import findings
+from edge_mlops_monitor.drift.arriving import EACH_STREAM_CHECK, part_of
 from edge_mlops_monitor.drift.batch import WITHHELD, Batch
 from edge_mlops_monitor.drift.budget import SHARES
 from edge_mlops_monitor.drift.findings import Where, scale_of
+from edge_mlops_monitor.drift.groups import arrays_of
 from edge_mlops_monitor.drift.reference import FeatureReference, Stream
 from edge_mlops_monitor.quality import sentences
 from edge_mlops_monitor.quality.constants import FREQUENT, Constants
+from edge_mlops_monitor.quality.duplicates import Duplicates
 from edge_mlops_monitor.quality.extremes import BEYOND, Extremes
 from edge_mlops_monitor.quality.healthy import Healthy
 from edge_mlops_monitor.quality.rates import Marks, Rates, Turn
@@ -35,6 +38,7 @@ Found = list[tuple[int, "DriftResult | Event"]]  # with the block in which it wa
 
 TYPE, CONSTANT, SPIKE, RANGE = range(4)
 CHECKS = 4
+RECORDS = "records"  # in place of a feature, where whole rows are at fault
 BESIDE_DRIFT = (TYPE,)  # besides stuck-at
 # Of the share of the budget for data quality: a part for each check of a feature, stuck-at included.
 EACH_CHECK = 0.16
@@ -64,6 +68,7 @@ class _Looked(msgspec.Struct):
     stuck: list[StuckChange]
     before: Floats  # the rows before the batch
     columns: Mapping[str, Any]
+    repeated: Found
 
 
 class Checking:
@@ -87,6 +92,7 @@ class Checking:
         )
         self.recent = np.full((CONTEXT_ROWS, len(known)), np.nan)  # the last rows
         self.rates = _rates(references, known)
+        self.duplicates, self.records = _duplicates(names, known)
 
     def adopt(self, other: Checking, features: list[int]) -> None:
         """Go on from the state of some features of another, which are the first of this."""
@@ -94,16 +100,19 @@ class Checking:
             for name, array in mine.items():
                 array[..., : len(features)] = theirs[name][..., features]
         self.rates.adopt(other.rates, features)
-        self.open = {name: data for name, data in other.open.items() if name in self.names}
+        self.records.adopt(other.records, [0])
+        self.open = {name: data for name, data in other.open.items() if name in (*self.names, RECORDS)}
 
     def _states(self) -> list[dict[str, NDArray[Any]]]:
-        return [self.stuck.state, self.extremes.state, self.constants.state, {"recent": self.recent}]
+        states = [self.stuck.state, self.extremes.state, self.constants.state, self.duplicates.state]
+        return [*states, {"recent": self.recent}]
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The state, for keeping."""
         found = {f"{i}.{name}": array for i, one in enumerate(self._states()) for name, array in one.items()}
-        return found | {f"rates.{name}": array for name, array in self.rates.arrays.items()}
+        found |= {f"rates.{name}": array for name, array in self.rates.arrays.items()}
+        return found | {f"records.{name}": array for name, array in self.records.arrays.items()}
 
     def put(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a state."""
@@ -111,6 +120,7 @@ class Checking:
             for name, array in one.items():
                 array[...] = arrays[f"{i}.{name}"]
         self.rates.put({name: arrays[f"rates.{name}"] for name in self.rates.arrays})
+        self.records.put({name: arrays[f"records.{name}"] for name in self.records.arrays})
 
     def take(
         self, batch: Batch, columns: Mapping[str, Any], features: int, judge: Judge, whole: Whole
@@ -122,7 +132,7 @@ class Checking:
         if not self.names:
             return judge.take(batch, features)
         looked = self._look(batch, columns, features, whole)
-        found: Found = []
+        found = looked.repeated
         block = 0
         while block < batch.blocks:
             end, turns = self.rates.advance(looked.marks, block)
@@ -140,11 +150,14 @@ class Checking:
     def _look(self, batch: Batch, columns: Mapping[str, Any], features: int, whole: Whole) -> _Looked:
         """Run the checks over a batch, and withhold what they marked."""
         weights = batch.shares * (SHARES["quality"] * EACH_CHECK / max(1, features))
-        before = self.recent.copy()
+        before, codes = self.recent.copy(), batch.codes.copy()
         wrong = self._wrong_types(batch, columns)
         constants = self.constants.look(batch.values, batch.first_row, batch.rows)
         extremes = self.extremes.look(batch.values)
-        stuck = self._withhold_repeats(batch, weights, whole)
+        copies = self.duplicates.look(batch.values, codes)
+        stuck = self._withhold_repeats(batch, weights, whole, copies)
+        if copies is not None:
+            batch.codes[copies] = WITHHELD
         marked = np.broadcast_to(np.False_, (CHECKS, *batch.values.shape))
         if wrong is not None or constants is not None or extremes is not None:
             marked = np.zeros(marked.shape, dtype=bool)
@@ -157,16 +170,45 @@ class Checking:
             at, marked[CONSTANT] = constants
             marked[RANGE] &= ~at[1:]
             marked[SPIKE] &= ~at[:-1]
+        if copies is not None and marked.flags.writeable:
+            marked[:, copies] = False  # it is the records that are at fault
         self.recent[:] = np.concatenate((before, batch.values[-CONTEXT_ROWS:]))[-CONTEXT_ROWS:]
         marks = Marks(marked, weights.tolist(), batch.ts, batch.first_row)
-        return _Looked(marks, None if constants is None else constants[0][1:], stuck, before, columns)
+        at_constant = None if constants is None else constants[0][1:]
+        return _Looked(marks, at_constant, stuck, before, columns, self._repeated(batch, copies, features))
 
-    def _withhold_repeats(self, batch: Batch, weights: Floats, whole: Whole) -> list[StuckChange]:
+    def _repeated(self, batch: Batch, copies: NDArray[np.bool_] | None, features: int) -> Found:
+        """What there is to say about duplicated records."""
+        if self.duplicates.screen < 0:
+            return []
+        part = part_of(self.names, features)
+        weights = (batch.shares * (SHARES["quality"] * EACH_STREAM_CHECK * part)).tolist()
+        marked = np.zeros((1, len(batch.ts), 1), dtype=bool)
+        if copies is not None:
+            marked[0, :, 0] = copies
+        marks, found, block = Marks(marked, weights, batch.ts, batch.first_row), Found(), 0
+        while block < batch.blocks:
+            block, turns = self.records.advance(marks, block)
+            for turn in turns:
+                where = Where(self.stream, RECORDS, batch.last_row(block - 1), batch.last_ts(block - 1))
+                found.append((block - 1, self._over(where) if not turn.raised else self._duplicated(where)))
+        return found
+
+    def _duplicated(self, where: Where) -> Event:
+        since_row, since_ts = self.records.since(0, 0)
+        fault = sentences.duplicates(self.records.share(0, 0, where.row))
+        event = findings.fault(where, fault, since_ts, since_row)
+        self.open[RECORDS] = _opened(event, fault.over)
+        return event
+
+    def _withhold_repeats(
+        self, batch: Batch, weights: Floats, whole: Whole, copies: NDArray[np.bool_] | None
+    ) -> list[StuckChange]:
         if not self.stuck.checked:
             return []
         with np.errstate(divide="ignore"):
             log_shares = np.log(weights / batch.rows)
-        withheld, changes = self.stuck.check(batch.values, batch.ts, batch.first_row, log_shares)
+        withheld, changes = self.stuck.check(batch.values, batch.ts, batch.first_row, log_shares, copies)
         batch.codes[whole(withheld)] = WITHHELD
         return changes
 
@@ -196,6 +238,8 @@ class Checking:
         part = batch.part(begin, end)
         rows = slice(begin * batch.rows, end * batch.rows)
         for name, data in self.open.items():
+            if name == RECORDS:
+                continue
             feature = self.names.index(name)
             if data["type"] in WHOLLY_WITHHELD:
                 part.codes[:, feature] = WITHHELD
@@ -215,13 +259,7 @@ class Checking:
         fault = self._fault(turn, block, batch, looked)
         since_row, since_ts = self.rates.since(turn.check, turn.feature)
         event = findings.fault(where, fault, since_ts, since_row)
-        self.open[name] = {
-            "type": fault.type,
-            "event": event.id,
-            "since": since_ts,
-            "effect": fault.effect,
-            "over": fault.over,
-        }
+        self.open[name] = _opened(event, fault.over)
         if not drifted:
             judge.clear(turn.feature)  # of what the faulty rows before this block seemed to say
         return [(block, event)]
@@ -264,18 +302,15 @@ class Checking:
             return []
         longest = int(self.stuck.longest[change.feature])
         event = findings.stuck(where, change.value, change.run, longest, change.since_ts, change.since_row)
-        self.open[name] = {
-            "type": "stuck",
-            "event": event.id,
-            "since": change.since_ts,
-            "effect": event.data["effect"],
-            "over": "moves again",
-        }
+        self.open[name] = _opened(event, "moves again")
         return [(block, event)]
 
     def clear(self) -> None:
         """Forget what is open; a fault that goes on is found anew."""
         for name in self.open:
+            if name == RECORDS:
+                self.records.empty(0, 0)
+                continue
             for check in range(CHECKS):
                 self.rates.empty(check, self.names.index(name))
         self.open = {}
@@ -287,6 +322,26 @@ class Checking:
             return {}
         state = "stuck" if opened["type"] == "stuck" else "alarm"
         return {"state": state, **{key: value for key, value in opened.items() if key != "over"}}
+
+
+def _opened(event: Event, over: str) -> dict[str, Any]:
+    """What is kept of an alarm while it is open; `over` is what its end is called."""
+    kept = {name: event.data[name] for name in ("since", "effect")}
+    return {"type": event.type, "event": event.id, **kept, "over": over}
+
+
+def _duplicates(names: Sequence[str], known: Sequence[Healthy]) -> tuple[Duplicates, Rates]:
+    """The check of duplicated records, and how often healthy rows of its feature repeat."""
+    share = np.array([one.echoes / one.rows if one.rows and one.high > one.low else np.nan for one in known])
+    single = {name for name in names if name.startswith("inputs.")} - arrays_of(names).keys()
+    found = Duplicates(share, np.array([name in single for name in names], dtype=bool))
+    a, b, burst = np.full((1, 1), 0.5), np.zeros((1, 1)), np.ones((1, 1))
+    if found.screen >= 0:
+        healthy = known[found.screen]
+        burst[:] = healthy.echoes_burst
+        a += healthy.echoes / burst
+        b += (healthy.rows - healthy.echoes) / burst + 0.5
+    return found, Rates(a, b, burst)
 
 
 def _rows_before(spikes: NDArray[np.bool_], block_rows: int) -> NDArray[np.bool_]:

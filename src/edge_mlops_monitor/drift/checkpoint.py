@@ -43,6 +43,8 @@ class _Stream(msgspec.Struct, kw_only=True):
     judge: dict[str, _Array]
     faults: dict[str, dict[str, Any]]
     checks: dict[str, _Array]
+    arrival: dict[str, _Array]
+    arriving: dict[str, dict[str, Any]]
     groups: dict[str, list[dict[str, Any]]] = {}
 
 
@@ -110,6 +112,8 @@ def _save_stream(watch: Watch, references: References) -> _Stream:
         alarms=watch.judge.alarms,
         judge={name: _packed(array) for name, array in watch.judge.arrays.items()},
         faults=watch.checking.open,
+        arrival={name: _packed(array) for name, array in watch.arriving.arrival.arrays.items()},
+        arriving=watch.arriving.open,
         checks={name: _packed(array) for name, array in watch.checking.arrays.items()},
         groups=watch.groups.open,
     )
@@ -136,6 +140,11 @@ def _restore_stream(saved: _Stream, settings: Settings, references: References) 
     checks = watch.checking.arrays
     watch.checking.put({name: _unpacked(saved.checks[name], array) for name, array in checks.items()})
     watch.checking.open = saved.faults
+    arrival = watch.arriving.arrival.arrays
+    watch.arriving.arrival.put(
+        {name: _unpacked(saved.arrival[name], array) for name, array in arrival.items()}
+    )
+    watch.arriving.open = saved.arriving
     watch.judge.resume()
     return watch
 

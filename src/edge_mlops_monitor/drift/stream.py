@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift import findings
+from edge_mlops_monitor.drift.arriving import Arriving, part_of
 from edge_mlops_monitor.drift.batch import Batch, Encoder
 from edge_mlops_monitor.drift.budget import Spending
 from edge_mlops_monitor.drift.checking import Checking
@@ -48,6 +49,7 @@ class Watch:
         self.judge = _judge(settings, stream)
         self.checking = Checking(stream, [], [])
         self.groups = Groups(stream)
+        self.arriving = Arriving(settings, stream, self.block_rows)
         self._encoder = Encoder([], [])
         self.learning: list[Learning] = []
         self.lacking: dict[str, str] = {}  # feature -> what its reference lacks
@@ -193,6 +195,7 @@ class Watch:
         batch = Batch(values, codes, ts, self.rows, shares.reshape(blocks, -1).sum(axis=1), contexts)
         features = device.watched(self)
         found = self.checking.take(batch, columns, features, self.judge, self.groups.whole)
+        found += self.arriving.take(batch, part_of(self.judge.names, features))
         self.rows += len(ts)
         context = self._context_to_learn(columns, ts)
         for group in self.learning:
@@ -267,8 +270,8 @@ class Watch:
         return len(seen)
 
     def _open(self) -> set[str]:
-        """Features that have drifted or whose data are at fault."""
-        return {*self.checking.open, *self.judge.alarms}
+        """Features that have drifted or whose data are at fault, `arrival` among them."""
+        return {*self.checking.open, *self.judge.alarms, *self.arriving.open}
 
     def status(self) -> dict[str, dict[str, Any]]:
         """The state of each feature, with what is missing where something is."""
@@ -285,7 +288,12 @@ class Watch:
             found[name] = {"state": level} | self.judge.alarms.get(name, {}) | fault
             if fault or name in self.judge.alarms:
                 found[name]["acknowledged"] = name in self.acknowledged
-        return {name: found[name] for name in self.known if name in found}
+        ordered = {name: found[name] for name in self.known if name in found}
+        for name in (*self.checking.open, *self.arriving.open):
+            if name not in self.known:  # it concerns all features
+                opened = self.checking.status(name) or {"state": "alarm", **self.arriving.open[name]}
+                ordered[name] = {**opened, "acknowledged": name in self.acknowledged}
+        return ordered
 
 
 def _judge(settings: Settings, stream: Stream) -> EvidenceJudge | WindowJudge:

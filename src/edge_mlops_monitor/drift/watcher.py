@@ -73,7 +73,7 @@ class Watcher:
             watch = Watch(self.settings, stream, self._references)
         times = self._times(ts, watch)
         self._streams[stream] = watch
-        self._newest = max(self._newest, float(times[-1]))
+        self._newest = max(self._newest, float(times.max()))
         found = watch.take(columns, times, self) + self._superseded(stream)
         if not watch.known and not watch.pending:
             del self._streams[stream]
@@ -85,7 +85,7 @@ class Watcher:
             finding
             for (model, version, source), other in self._streams.items()
             if (model, source) == (stream[0], stream[2]) and version != stream[1]
-            if other.judge.alarms and other.newest < self._newest - DAY
+            if (other.judge.alarms or other.checking.open) and other.newest < self._newest - DAY
             for finding in other.supersede()
         ]
 

@@ -40,10 +40,19 @@ def limit(sizes: Floats) -> float:
     outermost = np.sort(sizes)[-count - 1 :] / largest
     if outermost[0] <= 0:
         return largest * BEYOND
-    over = float(np.log(outermost[1:] / outermost[0]).mean())
-    index = (1 - CERTAINTY / math.sqrt(count)) / max(over, 1e-3)
     with np.errstate(over="ignore"):
-        return float(np.float64(largest) * BEYOND ** (1 / max(index, LEAST_INDEX)))
+        return float(np.float64(largest) * tail_factor(outermost, BEYOND))
+
+
+def tail_factor(outermost: Floats, beyond: float) -> float:
+    """How many times as far out as the largest a value is `beyond` times rarer, from the ordered outermost.
+
+    >>> round(tail_factor(np.array([1.0, 1.1, 1.2, 1.3, 1.4]), 30.0), 1)
+    66.6
+    """
+    over = float(np.log(outermost[1:] / outermost[0]).mean())
+    index = (1 - CERTAINTY / math.sqrt(len(outermost) - 1)) / max(over, 1e-3)
+    return float(beyond ** (1 / max(index, LEAST_INDEX)))
 
 
 def limits(finite: Floats) -> tuple[float, float]:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.quality.constants import Constants
+from edge_mlops_monitor.quality.duplicates import echoes
 from edge_mlops_monitor.quality.extremes import MARGIN, jumps, limit, limits
 from edge_mlops_monitor.quality.rates import BURST_ROWS, worth_of
-from edge_mlops_monitor.quality.repeats import echoes
 
 Floats = NDArray[np.float64]
 Worth = Callable[[NDArray[np.int64]], float]

@@ -14,6 +14,7 @@ Blocks without marks cost nothing: they are made up for, in closed form, at the 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -36,25 +37,26 @@ SHORTLY = 5000  # rows
 MEMORY = 2000.0  # independent rows that the picture of the fault is made of, at most
 
 # By check and feature; `m` by rate before.
-STATE = {
-    "m": np.float64,
-    "hits": np.float64,  # healthy marked and other rows since the reference, in independent rows
-    "misses": np.float64,
-    "block": np.int64,  # number of the first block that is not yet in `m`
-    "spent": np.float64,  # what all blocks up to there could spend
-    "since_row": np.int64,  # first marked row since the evidence began anew
-    "since_ts": np.float64,
-    "run": np.float64,  # marked rows since then, in independent rows
-    "marked": np.int64,  # the same, one by one
-    "burst_row": np.int64,  # row of the block in which the last burst began
-    "last_row": np.int64,  # last row of the last block with marks
-    "calm": np.int64,  # longest calm between two such blocks since the beginning
-    "ended": np.int64,  # row up to which another alarm so shortly after an alarm is more of the same
-    "raised": np.bool_,
-    "after_hits": np.float64,  # of what is raised: marked and other rows since it began
-    "after_misses": np.float64,
-    "back": np.float64,  # evidence that it is over
-}
+FLOATS = (
+    "hits",  # healthy marked and other rows since the reference, in independent rows
+    "misses",
+    "spent",  # what all blocks up to `block` could spend
+    "since_ts",  # time of the first marked row since the evidence began anew
+    "run",  # marked rows since then, in independent rows
+    "after_hits",  # of what is raised: marked and other rows since it began
+    "after_misses",
+    "back",  # evidence that it is over
+)
+INTEGERS = (
+    "block",  # number of the first block that is not yet in `m`
+    "since_row",  # first marked row since the evidence began anew
+    "marked",  # marked rows since then, one by one
+    "burst_row",  # row of the block in which the last burst began
+    "last_row",  # last row of the last block with marks
+    "calm",  # longest calm between two such blocks since the beginning
+    "ended",  # row up to which another alarm so shortly after an alarm is more of the same
+    "raised",
+)
 
 
 class Marks(msgspec.Struct, frozen=True):
@@ -88,7 +90,7 @@ class Turn(msgspec.Struct, frozen=True):
     raised: bool
 
 
-def worth_of(marked: int, row: int, burst_row: int) -> tuple[float, int]:
+def worth_of(marked: int, row: int, burst_row: int, burst_rows: int = BURST_ROWS) -> tuple[float, int]:
     """What the marked rows of a block that begins at `row` count, and which row began their burst.
 
     One, and a third for each that may be of the same burst as the row `burst_row`.
@@ -98,7 +100,7 @@ def worth_of(marked: int, row: int, burst_row: int) -> tuple[float, int]:
     """
     if not marked:
         return 0.0, burst_row
-    if row - burst_row < BURST_ROWS:
+    if row - burst_row < burst_rows:
         return marked / BURST, burst_row
     return 1 + (marked - 1) / BURST, row
 
@@ -117,7 +119,8 @@ class Rates:
 
     `a`, `b` (checks, features) are what the reference knows: marked and other rows, in independent
     rows and with their prior; `b` is 0 where there is no check. `burst` is how many marked rows are
-    worth one independent one.
+    worth one independent one; marks within `burst_rows` may be of one burst; an alarm is over after
+    `calm_rows` without a mark at the earliest.
 
     >>> rates = Rates(np.array([[0.5]]), np.array([[1000.0]]), np.array([[1.0]]))
     >>> marked = np.zeros((1, 50, 1), dtype=bool)
@@ -128,37 +131,49 @@ class Rates:
     (30, 30.0)
     """
 
-    def __init__(self, a: Floats, b: Floats, burst: Floats) -> None:
-        self.a, self.b, self.burst = a, b, np.maximum(burst, 1.0)
-        self.on = b > 0
+    def __init__(
+        self, a: Floats, b: Floats, burst: Floats, burst_rows: int = BURST_ROWS, calm_rows: int = LEAST_CALM
+    ) -> None:
+        self.burst, self.burst_rows, self.calm_rows = np.maximum(burst, 1.0), burst_rows, calm_rows
+        self.set_known(a, b)
+        self.m = np.zeros((len(RATES), *a.shape))  # the evidence, by rate
+        self.floats = np.zeros((len(FLOATS), *a.shape))
+        self.integers = np.zeros((len(INTEGERS), *a.shape), dtype=np.int64)
+        self.state: dict[str, NDArray[Any]] = dict(zip(FLOATS, self.floats, strict=True))
+        self.state |= dict(zip(INTEGERS, self.integers, strict=True))
+        self.state["burst_row"] -= burst_rows
+        self.blocks, self.spent = 0, 0.0  # so far
+        self.any_raised = False
+
+    def set_known(self, a: Floats, b: Floats) -> None:
+        """Set what is known of healthy rows."""
+        self.a, self.b, self.on = a, b, b > 0
         healthy = a / np.maximum(a + b, 1e-9)
         least = np.minimum(TIMES * healthy, (1 + healthy) / 2)
         self.bets = np.maximum(np.array(RATES)[:, None, None], least)
-        self.state: dict[str, NDArray[Any]] = {
-            name: np.zeros((len(RATES), *a.shape) if name == "m" else a.shape, dtype=kind)
-            for name, kind in STATE.items()
-        }
-        self.state["burst_row"] -= BURST_ROWS
-        self.blocks, self.spent = 0, 0.0  # so far
-        self.any_raised = False
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The state, for keeping."""
-        return {**self.state, "blocks": np.array([self.blocks]), "all_spent": np.array([self.spent])}
+        total = np.array([self.blocks, self.spent])
+        return {"m": self.m, "floats": self.floats, "integers": self.integers, "total": total}
 
-    def put(self, arrays: dict[str, NDArray[Any]]) -> None:
+    def put(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a state."""
-        self.state = {name: arrays[name] for name in STATE}
-        self.blocks, self.spent = int(arrays["blocks"][0]), float(arrays["all_spent"][0])
+        self.m[:], self.floats[:], self.integers[:] = (arrays[n] for n in ("m", "floats", "integers"))
+        self.blocks, self.spent = int(arrays["total"][0]), float(arrays["total"][1])
         self.any_raised = bool(self.state["raised"].any())
 
     def adopt(self, other: Rates, features: list[int]) -> None:
         """Take over the state of some features of another, for the first ones of this."""
         self.blocks, self.spent = other.blocks, other.spent
         self.state["block"][:], self.state["spent"][:] = self.blocks, self.spent
-        for name, array in self.state.items():
-            array[..., : len(features)] = other.state[name][..., features]
+        count = len(features)
+        self.m[..., :count] = other.m[..., features]
+        self.floats[..., :count], self.integers[..., :count] = (
+            other.floats[..., features],
+            other.integers[..., features],
+        )
         self.any_raised = bool(self.state["raised"].any())
 
     def advance(self, marks: Marks, start: int) -> tuple[int, list[Turn]]:
@@ -191,7 +206,9 @@ class Rates:
         here = counts[block]
         if not self.any_raised and not here.any():
             return []
-        return [(int(c), int(f), int(here[c, f])) for c, f in np.argwhere(raised | ((here > 0) & self.on))]
+        return [
+            (int(c), int(f), int(here[c, f])) for c, f in np.argwhere((raised > 0) | ((here > 0) & self.on))
+        ]
 
     def _rises(self, check: int, feature: int, hits: int, marks: Marks, block: int) -> bool:
         """Take in a block with marks, and the blocks without before it; whether an alarm is due."""
@@ -208,11 +225,11 @@ class Rates:
         for bet, rate in enumerate(self.bets[:, check, feature].tolist()):
             log_rate, log_rest = math.log(rate), math.log1p(-rate)
             kept, since = _quiet(quiet * rows * log_rest - of_quiet, quiet, unspent / len(RATES))
-            kept *= float(state["m"][bet, check, feature])
+            kept *= float(self.m[bet, check, feature])
             since += weight / len(RATES)
             ratio = math.exp(min(marked * log_rate + (rows - marked) * log_rest - of_block, MOST_LOG))
             old, new = old + kept, new + since
-            state["m"][bet, check, feature] = min((kept + since) * ratio, CEILING)
+            self.m[bet, check, feature] = min((kept + since) * ratio, CEILING)
             total += (kept + since) * ratio
         if old <= new:  # what came before says nothing
             row = block * marks.rows + int(self._rows_of(marks, block, at).argmax())
@@ -232,7 +249,8 @@ class Rates:
 
     def _worth(self, at: tuple[int, int], hits: int, marks: Marks, block: int) -> float:
         began = self.state["burst_row"]
-        worth, began[at] = worth_of(hits, marks.first_row + block * marks.rows, int(began[at]))
+        row = marks.first_row + block * marks.rows
+        worth, began[at] = worth_of(hits, row, int(began[at]), self.burst_rows)
         return worth
 
     @staticmethod
@@ -271,7 +289,7 @@ class Rates:
         if hits:
             self._note_calm(at, marks, block)
         calm = marks.first_row + (block + 1) * marks.rows - 1 - int(state["last_row"][at])
-        long = calm >= max(LEAST_CALM, MORE_CALM * int(state["calm"][at])) or a > FREQUENT * (a + b)
+        long = calm >= max(self.calm_rows, MORE_CALM * int(state["calm"][at])) or a > FREQUENT * (a + b)
         return bool(state["back"][at] >= 1 and long)
 
     def _note_calm(self, at: tuple[int, int], marks: Marks, block: int) -> None:
@@ -283,7 +301,7 @@ class Rates:
     def empty(self, check: int, feature: int) -> None:
         """Let the evidence begin anew, with nothing raised."""
         at, state = (check, feature), self.state
-        state["m"][:, check, feature] = 0.0
+        self.m[:, check, feature] = 0.0
         state["back"][at], state["run"][at], state["raised"][at] = 0.0, 0.0, False
         self.any_raised = bool(state["raised"].any())
         state["block"][at], state["spent"][at] = self.blocks, self.spent

@@ -80,6 +80,17 @@ def constant(share: float, value: float, healthy: float, clipped: bool) -> Fault
     )
 
 
+def duplicates(share: float) -> Fault:
+    """Whole records that come again."""
+    return Fault(
+        type="duplicates",
+        words="are duplicated",
+        figures=f"{share:.0%} equal one of the four before in every input and output",
+        over="are no longer duplicated",
+        effect=share,
+    )
+
+
 def is_clipped(value: float, others: Floats, low: float, high: float, spread: float) -> bool:
     """Whether a constant is a rail that values run against, not a place they drop out to.
 

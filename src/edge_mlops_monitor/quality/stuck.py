@@ -78,17 +78,23 @@ def _limit(hits: int, trials: int, z: float) -> float:
 
 
 def runs_of(
-    values: Floats, last: Floats, length: NDArray[np.int64]
+    values: Floats,
+    last: Floats,
+    length: NDArray[np.int64],
+    copies: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each row and column the length of the run of equal values that it is in, so far.
 
-    `last` and `length` are the row before and its runs. The second result is the row in which each
+    `last` and `length` are the row before and its runs; a row that is a copy of another as a whole begins
+    new ones. The second result is the row in which each
     column's last run began, -1 where it began before.
     """
     rows = len(values)
     equal = np.empty(values.shape, dtype=bool)
     np.equal(values[0], last, out=equal[0])
     np.equal(values[1:], values[:-1], out=equal[1:])
+    if copies is not None:
+        equal[copies] = False
     began = np.where(equal, -1, np.arange(rows)[:, None])
     began = np.maximum.accumulate(began, axis=0)
     runs = np.where(
@@ -134,11 +140,16 @@ class StuckCheck:
         return int((self.repeat_share < 1).sum())
 
     def check(
-        self, values: Floats, ts: Floats, first_row: int, log_shares: Floats
+        self,
+        values: Floats,
+        ts: Floats,
+        first_row: int,
+        log_shares: Floats,
+        copies: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.bool_], list[StuckChange]]:
         """Check rows (rows, features) that are `len(log_shares)` blocks, each with its log budget a row."""
         state, blocks = self.state, len(log_shares)
-        runs, began = runs_of(values, state["last"], state["length"])
+        runs, began = runs_of(values, state["last"], state["length"], copies)
         withheld = (runs > self.longest) & (self.repeat_share < 1)
         changes = self._changes(values, runs, withheld, ts, first_row, log_shares)
         moved = began >= 0

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 LAGS = 4  # rows back that are looked at
-LEAST_FEATURES = 2  # that vary; with one, a duplicate is a sensor that stands still
+LEAST_FEATURES = 2  # inputs that vary; with one, a duplicate is a sensor that stands still
+RARE = 0.02  # share of healthy rows that may echo, of the feature that is looked at first
 
 
 def echoes(values: Floats) -> NDArray[np.bool_]:
@@ -32,13 +33,15 @@ def echoes(values: Floats) -> NDArray[np.bool_]:
 class Duplicates:
     """Marks rows that are copies; `share` is how often healthy rows of each feature echo, NaN if unknown.
 
-    `state` holds the last rows, as numbers and as cells.
+    `state` holds the last rows, as numbers and as cells. `screen` is the feature that is looked at first,
+    -1 where there is no check.
     """
 
-    def __init__(self, share: Floats) -> None:
-        varying = np.flatnonzero(share < 0.5)
-        self.screen = int(varying[share[varying].argmin()]) if len(varying) >= LEAST_FEATURES else -1
-        self._varying = varying
+    def __init__(self, share: Floats, inputs: NDArray[np.bool_]) -> None:
+        varying = np.flatnonzero((share < 0.5) & inputs)
+        self._varying, self.screen = varying, -1
+        if len(varying) >= LEAST_FEATURES and share[varying].min() < RARE:
+            self.screen = int(varying[share[varying].argmin()])
         shape = (LAGS, len(share))
         self.state: dict[str, NDArray[Any]] = {
             "values": np.full(shape, np.nan),
