@@ -2,7 +2,7 @@
 
     python benchmarks/bench_quality.py [--json] [--quick]
 
-Healthy cases are those of bench_drift.py and some that look like faults; every budget's worth of
+Healthy cases are those of the detection bench and some that look like faults; every budget's worth of
 predictions has a reference of its own. Only alarms of data quality are counted, whose share of the
 budget is a tenth. A fault begins after 2000 healthy rows and lasts for 3000, ten features; the budget is
 one false alarm a month at a row each second.
@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from bench_drift import FEATURES, HEALTHY, RUN_LENGTH, STREAM, ar, columns
+from detection_device import STREAM
+from detection_streams import FEATURES, HEALTHY, ar
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.budget import SHARES
@@ -30,9 +31,15 @@ from edge_mlops_monitor.records import Event
 Floats = NDArray[np.float64]
 Rng = np.random.Generator
 
+RUN_LENGTH = 5000.0  # predictions between false alarms of the whole device
 NOT_QUALITY = ("drift", "missing", "unseen_category", "recovery")
 HEALTHY_ROWS, FAULT_ROWS = 2000, 3000
 FAULTY = "inputs.x0"
+
+
+def columns(data: Any) -> dict[str, list[Any]]:
+    """An array (rows, features) as named columns."""
+    return {f"inputs.x{i}": data[:, i].tolist() for i in range(data.shape[1])}
 
 
 def bursts(rng: Rng, rows: int) -> Floats:
@@ -65,6 +72,7 @@ def bell(rng: Rng, rows: int) -> Floats:
 
 
 LOOKS_FAULTY: dict[str, tuple[int, Callable[[Rng, int], Any]]] = {
+    "short reference": (200, bell),
     "5 % extremes in bursts": (1000, bursts),
     "constants": (1000, lambda rng, rows: np.full((rows, FEATURES), 7.0)),
     "growing counters": (1000, lambda rng, rows: np.cumsum(rng.integers(0, 3, (rows, FEATURES)), axis=0)),
@@ -77,9 +85,12 @@ LOOKS_FAULTY: dict[str, tuple[int, Callable[[Rng, int], Any]]] = {
 }
 
 
+CASES = {name: (case.reference_rows, case.draw) for name, case in HEALTHY.items()} | LOOKS_FAULTY
+
+
 def healthy(name: str, budgets: int, seed: int) -> dict[str, Any]:
     """Alarms of data quality in so many budgets of healthy data."""
-    reference_rows, draw = {**HEALTHY, **LOOKS_FAULTY}[name]
+    reference_rows, draw = CASES[name]
     rng = np.random.default_rng(seed)
     found: Counter[str] = Counter()
     for _ in range(budgets):
@@ -175,7 +186,7 @@ def main() -> None:
     found: dict[str, Any] = {"healthy": {}, "faults": {}}
     say = (lambda text: None) if options.json else print
     say(f"{'healthy data':40}{'alarms':>8}{'allowed':>9}")
-    for seed, name in enumerate({**HEALTHY, **LOOKS_FAULTY}):
+    for seed, name in enumerate(CASES):
         found["healthy"][name] = one = healthy(name, budgets, seed)
         say(f"{name:40}{one['alarms']:>8}{budgets * SHARES['quality']:>9.1f}  {one['types'] or ''}")
     say(f"\n{'fault':40}{'called':10}{'median':>8}{'90 %':>7}{'missed':>8}{'since':>7}{'over':>6}  others")
