@@ -134,6 +134,14 @@ def test_an_embedding_has_the_same_features_as_array_and_as_list() -> None:
     assert half == {name: pytest.approx(value, rel=1e-4, abs=1e-5) for name, value in of_array.items()}
 
 
+def test_what_is_not_finite_counts_as_0_in_a_projection() -> None:
+    vector = np.random.default_rng(4).normal(size=100)
+    vector[7] = 0.0
+    holed = vector.copy()
+    holed[7] = np.nan
+    assert embedding(holed) == embedding(vector)
+
+
 def test_rounding_does_not_show_in_the_norm_of_what_was_scaled_to_length_one() -> None:
     rng = np.random.default_rng(3)
     vectors = rng.normal(size=(50, 384)).astype(np.float32)

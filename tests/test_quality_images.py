@@ -194,6 +194,15 @@ def test_a_camera_that_freezes_while_it_is_blurred_is_reported_twice(watched: Wa
     assert told == [("blurred", None), ("frozen", None), ("recovery", "frozen"), ("recovery", "blurred")]
 
 
+def test_a_camera_that_freezes_when_it_is_no_longer_dark_is_reported_though_that_alarm_is_open(
+    watched: Watched,
+) -> None:
+    watcher = watched.watcher()
+    found = watched.give(watcher, watched.camera.frames(DURING, lens=lambda seen: seen * 0.04))
+    found += watched.give(watcher, watched.camera.frames(50, wire=frozen()))
+    assert [event.type for event in events(found)] == ["dark", "frozen"]
+
+
 def test_a_camera_that_is_gone_is_one_alarm(watched: Watched) -> None:
     watcher = watched.watcher()
     gone = {name: [None] * DURING for name in watched.after}

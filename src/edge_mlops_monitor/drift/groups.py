@@ -25,7 +25,7 @@ from edge_mlops_monitor.drift.findings import Where, scale_of
 from edge_mlops_monitor.drift.reference import QUANTILES, FeatureReference, Stream
 from edge_mlops_monitor.drift.telling import alarm, named_by, words_when_over
 from edge_mlops_monitor.features import array_of
-from edge_mlops_monitor.quality.images import DARK, FROZEN, Level, cause
+from edge_mlops_monitor.quality.images import FROZEN, Level, cause
 from edge_mlops_monitor.quality.stuck import RunLengths
 from edge_mlops_monitor.records import DriftResult, Event
 
@@ -128,7 +128,7 @@ class Groups:
         episodes = self.open.setdefault(array, [])
         now = [episode for episode in episodes if not episode["over"]]
         shown_by = [[event.data["feature"], event.type] for event in events]
-        if now and (type != FROZEN or any(one["type"] in (DARK, FROZEN) for one in now)):
+        if now and (type != FROZEN or any(one["type"] == FROZEN for one in now)):
             now[-1]["shown_by"] += shown_by
             return []
         where = Where(self.stream, array, batch.last_row(block), batch.last_ts(block))
