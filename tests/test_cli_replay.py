@@ -443,3 +443,13 @@ def test_odd_columns_under_every_option_give_an_answer_and_no_warning(capsys, tr
         captured = capsys.readouterr()
         assert captured.err == ""
         assert max(map(len, captured.out.splitlines())) <= 80
+
+
+def test_features_of_the_reference_that_the_data_lack_are_named(capsys):
+    built(capsys)
+    recorded("field.csv", 400, seed=3)
+    options = ["--reference", "ref.json", "--timestamp", "t", "--inputs", "colour", "--outputs", "y"]
+    assert answer(capsys, "replay", "field.csv", *options)["absent"] == ["inputs.a"]
+    assert main(["replay", "field.csv", *options]) == 0
+    assert "inputs.a: in the reference, but no column" in capsys.readouterr().out
+    assert answer(capsys, "replay", "field.csv", *CHANGED)["absent"] == []

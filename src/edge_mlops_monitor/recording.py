@@ -39,6 +39,11 @@ class Recording:
         """Features without any value."""
         return [name for name, has in self._has_value.items() if not has]
 
+    def has(self, feature: str) -> bool:
+        """Whether there is a column of this name, with its side or without."""
+        sides = [feature, f"inputs.{feature}", f"outputs.{feature}"]
+        return any(name in self._has_value for name in sides)
+
     @property
     def hours(self) -> float | None:
         """How long it took; None without times, or where they do not go on."""

@@ -40,7 +40,8 @@ class Replay(msgspec.Struct, kw_only=True):
     `effect`, `effect_unit`, `since` and `since_index` (first row of the change, as estimated),
     `source` and `message`; `recoveries` likewise. `not_enough_reference` names the features about
     which nothing could be decided; `learning` those whose reference was not complete at the end.
-    `out_of_order` counts rows whose time is before that of an earlier row. `truth` holds, where it is
+    `out_of_order` counts rows whose time is before that of an earlier row, `absent` names features of the
+    reference that the data do not have. `truth` holds, where it is
     known what happened, what became of each change (see `Recording.verdict`). `recommendation` says what
     shifts can be expected to be found how soon (see `recommendation`). `trace` is the evidence over time,
     where it was asked for. `performance` holds what labels and estimates say at the end.
@@ -56,6 +57,7 @@ class Replay(msgspec.Struct, kw_only=True):
     first_ts: float | None = None
     last_ts: float | None = None
     out_of_order: int = 0
+    absent: list[str] = []
     truth: dict[str, Any] | None = None
     performance: dict[str, Any] = {}
     recommendation: dict[str, Any] | None = None
@@ -148,6 +150,7 @@ class _Run:
         without_results = msgspec.structs.replace(settings, result_seconds=math.inf)
         self.watcher = Watcher(without_results, [one for one in given if not one.only_rises])
         self.rated = Rated(settings, given)
+        self.given = [one.name for one in given if not one.only_rises]
         self.found = Replay(budget=_budget(settings))
 
     def take(self, stream: Stream, columns: Mapping[str, Column], ts: Column, rows: Sequence[int]) -> None:
@@ -181,6 +184,7 @@ class _Run:
         _note_states(found, self.rated.status())
         found.performance = self.rated.summary()
         _note_valueless(found, recording.valueless)
+        found.absent = [name for name in dict.fromkeys(self.given) if not recording.has(name)]
         of_windows = self.settings.algorithm == "ks_test"
         every = self.settings.check_frequency if of_windows else STEP_ROWS
         found.truth = recording.verdict(found.alarms, every)

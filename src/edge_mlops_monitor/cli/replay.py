@@ -133,6 +133,10 @@ def _told(replays: dict[str, Replay]) -> str:
             f"{number(found.out_of_order)} rows are earlier than one before them; sort the file by its time"
         )
         head.append(("order", told))
+    if found.absent:
+        head.append(
+            ("not there", f"{', '.join(found.absent)}: in the reference, but no column that was chosen")
+        )
     head.append(("alarms", number(len(found.alarms)) if found.alarms else "none"))
     parts = [rows(head)]
     reported = sorted([*found.alarms, *found.recoveries], key=lambda finding: int(finding["index"]))
