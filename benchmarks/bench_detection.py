@@ -51,7 +51,7 @@ def healthy_data(pool: Pool, quick: bool) -> dict[str, Any]:
         "alarms": alarms,
         "exposure": exposure,
         "upper": upper_limit(alarms) / max(exposure, 1),
-        "worst": max(one["alarms"] / one["budgets"] for one in judged),
+        "worst": max(one["alarms"] / max(one["exposure"], 1) for one in judged),
     }
 
 
@@ -99,7 +99,7 @@ def changed_data(pool: Pool, share: float) -> dict[str, Any]:
 def all_thresholds(pool: Pool, share: float) -> dict[str, dict[str, Any]]:
     """By kind of data and method: its threshold, and alarms by alarms wanted."""
     each = RUN_LENGTH * FEATURES
-    values, budgets = round(2_000_000 * max(share, 0.1)), math.ceil(100 * share)
+    values, budgets = round(2_000_000 * max(share, 0.15)), math.ceil(100 * share)
     jobs = {
         (kind, name): pool.submit(threshold, kind, name, each, values, 1)
         for kind in KINDS

@@ -156,7 +156,7 @@ def figures(found: dict[str, Any]) -> list[dict[str, Any]]:
             figure("false alarms of the worst healthy case", one["worst"], "budgets", goal=WORST),
         ]
     for change, by in found.get("changed", {}).get("delays", {}).items():
-        shift = CHANGES[change.partition(", ")[0]].shift
+        shift = CHANGES[change.removesuffix(", gradual")].shift
         best = ORACLE if shift else min(PEERS, key=lambda peer: by[peer]["mean"])
         missed = f"{by[OURS]['missed']:.0%} missed" if by[OURS]["missed"] else ""
         lines.append(
