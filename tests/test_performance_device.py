@@ -165,6 +165,16 @@ def test_every_output_of_a_model_is_told_by_itself(monitor: EdgeMonitor) -> None
     assert features == {"performance.error.label", "performance.error.width"}
 
 
+def test_what_is_kept_of_labels_stays_small(monitor: EdgeMonitor) -> None:
+    log(monitor, truths([0.1], 3000))
+    for i in range(2000):
+        monitor.log_actual(f"somewhere-else-{i}", "ok")
+    monitor.flush()
+    monitor.check_drift()
+    kept = monitor._runtime.decider._joining.state()
+    assert len(kept) < 60_000, "1000 pairs, 500 labels that wait, and the evidence"
+
+
 # - orders -
 
 

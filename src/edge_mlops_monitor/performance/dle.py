@@ -17,6 +17,7 @@ CUTS = 32  # places at which a feature may be parted
 FOLDS = 4  # models, each fitted without one part of the reference
 LEAST_ROWS = 100
 MOST_ROWS = 20_000
+LARGEST = 1e15  # error, whose square still fits into four bytes, as it is kept on a device
 
 
 class Stumps(msgspec.Struct, frozen=True):
@@ -114,8 +115,8 @@ def fit(table: Floats, errors: Floats) -> ErrorModel:
             f"the reference has {len(size)} rows with an error and {LEAST_ROWS} are needed; give more"
         )
     scale = float(size.max()) or 1.0
-    if scale > 1e100:
-        raise DataError("errors beyond 1e100 cannot be squared; give them in a larger unit")
+    if scale > LARGEST:
+        raise DataError(f"errors beyond {LARGEST:g} cannot be told apart; give them in a larger unit")
     fold = np.arange(len(size)) * FOLDS // len(size)
     made = [
         [_boost(table[fold != one], target[fold != one]) for one in range(FOLDS)]
