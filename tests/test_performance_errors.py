@@ -26,7 +26,8 @@ def events(device: Watcher, *shares: tuple[float, int], seed: int = 1) -> list[t
     """Events of wrong (1) and right (0) predictions, so many of each share of wrong ones: type and row."""
     rng = np.random.default_rng(seed)
     wrong = np.concatenate([rng.uniform(size=rows) < share for share, rows in shares]).astype(float)
-    found = device.update(STREAM, {FEATURE: wrong}, np.arange(float(len(wrong))))
+    begin = device.rows(STREAM)
+    found = device.update(STREAM, {FEATURE: wrong}, begin + np.arange(float(len(wrong))))
     return [(one.type, one.data["row"]) for one in found if isinstance(one, Event)]
 
 
