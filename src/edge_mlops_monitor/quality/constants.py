@@ -1,6 +1,6 @@
 """Dropout and clipping: a value that falls to one constant again and again.
 
-A constant is zero, or the highest or lowest value of the last 25 to 50 rows, or of the last 200 to 400:
+A constant is zero, or the highest or lowest value before it of the last 25 to 50 rows, or of 200 to 400:
 where a sensor drops out it reads 0, -1, -999 or 65535, where it saturates its rail. A row is marked
 where it falls to a constant, that is, equals it and the row before did not; a long run is then one mark,
 and is for the stuck check. How often healthy rows do so is counted in the reference in the same way.
@@ -25,8 +25,8 @@ class Constants:
 
     `state` holds the last row, and by epoch the highest and lowest values of this one and the one before.
 
-    >>> values = np.array([[2.0], [0.0], [0.0], [3.0], [3.0], [0.0]])
-    >>> Constants(np.ones(1, dtype=bool)).look(values, 0, 6)[1][:, 0].astype(int).tolist()
+    >>> values = np.array([[2.0], [0.0], [0.0], [3.0], [1.0], [3.0]])
+    >>> Constants(np.ones(1, dtype=bool)).look(values, 0, 2)[1][:, 0].astype(int).tolist()
     [0, 1, 0, 0, 0, 1]
     """
 
@@ -47,8 +47,16 @@ class Constants:
         at = np.empty((len(values) + 1, len(self.on)), dtype=bool)
         at[0] = self.state["at"]
         np.equal(values, 0.0, out=at[1:])
-        for place, rows in enumerate(EPOCHS):
-            self._compare(values, at[1:], place, first_row, max(1, rows // block_rows) * block_rows)
+        blocks = values.reshape(-1, block_rows, len(self.on))
+        hit = at[1:].reshape(blocks.shape)
+        for name, extreme, empty in (("top", np.fmax, -np.inf), ("bottom", np.fmin, np.inf)):
+            of_blocks = extreme.reduce(blocks, axis=1)
+            of_blocks[np.isnan(of_blocks)] = empty
+            for place, rows in enumerate(EPOCHS):
+                epoch = max(1, rows // block_rows)
+                done = first_row // block_rows % epoch
+                before = _before(extreme, of_blocks, self.state[name][place], epoch, done, empty)
+                hit |= blocks == before[:, None]
         at[1:] &= self.on
         before, self.state["last"] = self.state["last"], values[-1].copy()
         self.state["at"] = at[-1].copy()
@@ -58,18 +66,26 @@ class Constants:
         moved[0], moved[1:] = values[0] != before, values[1:] != values[:-1]
         return at, at[1:] & moved
 
-    def _compare(self, values: Floats, at: Marked, place: int, first_row: int, epoch: int) -> None:
-        """Mark the rows that equal the highest or lowest value before them."""
-        begin = 0
-        while begin < len(values):
-            within = (first_row + begin) % epoch
-            end = min(len(values), begin + epoch - within)
-            part = values[begin:end]
-            for name, empty, extreme in (("top", -np.inf, np.fmax), ("bottom", np.inf, np.fmin)):
-                kept = self.state[name][place]
-                if not within:
-                    kept[1], kept[0] = kept[0], empty
-                path = extreme.accumulate(np.concatenate((kept[:1], part)), axis=0)
-                at[begin:end] |= part == extreme(path[:-1], kept[1])
-                kept[0] = path[-1]
-            begin = end
+
+def _before(
+    extreme: np.ufunc, of_blocks: Floats, kept: Floats, epoch: int, done: int, empty: float
+) -> Floats:
+    """The extreme before each block, of its epoch and the one before; `kept` is brought up to date.
+
+    `kept` holds the extreme of this epoch, of which `done` blocks are over, and of the epoch before.
+    """
+    end = done + len(of_blocks)
+    whole = -(-end // epoch)
+    padded = np.full((whole * epoch, of_blocks.shape[1]), empty)
+    if done:
+        padded[0] = kept[0]
+    else:
+        kept[1] = kept[0]
+    padded[done:end] = of_blocks
+    path = extreme.accumulate(padded.reshape(whole, epoch, -1), axis=1)
+    so_far = np.full_like(path, empty)
+    so_far[:, 1:] = path[:, :-1]
+    epochs = np.concatenate((kept[1:], path[:, -1]))
+    before = extreme(so_far, epochs[:-1, None])
+    kept[0], kept[1] = epochs[-1], epochs[-2]
+    return np.asarray(before.reshape(whole * epoch, -1)[done:end])

@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 Worth = Callable[[NDArray[np.int64]], float]
 
 BLOCK_ROWS = 25
+STEP_ROWS = 5  # rows that the device looks at together
 RARE = 0.01  # share of marked rows up to which their bursts are counted, not measured
 TAIL = 0.025  # of the rows at each end whose bursts stand for those of extremes
 LARGE = 0.05  # share of the jumps whose bursts stand for those of spikes
@@ -86,8 +87,8 @@ def _jump(sizes: Floats, span: float) -> float | None:
 
 
 def _falls(values: Floats) -> NDArray[np.bool_]:
-    rows = len(values) // BLOCK_ROWS * BLOCK_ROWS
-    found = Constants(np.ones(1, dtype=bool)).look(values[:rows, None], 0, BLOCK_ROWS) if rows else None
+    rows = len(values) // STEP_ROWS * STEP_ROWS
+    found = Constants(np.ones(1, dtype=bool)).look(values[:rows, None], 0, STEP_ROWS) if rows else None
     return np.zeros(rows, dtype=bool) if found is None else found[1][:, 0]
 
 
