@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from edge_mlops_monitor.drift import reference
 from edge_mlops_monitor.drift.binning import CategoryBins, NumericBins, numeric_bins
-from edge_mlops_monitor.drift.reference import References, build, build_feature, dump, load, loads
+from edge_mlops_monitor.drift.lookup import References
+from edge_mlops_monitor.drift.reference import build, build_feature, dump, load, loads
 from edge_mlops_monitor.errors import DataError
 
 

@@ -52,7 +52,7 @@ def test_an_acknowledged_change_that_lasts_becomes_the_new_normal() -> None:
     [event] = run(device, changed, 700 * MINUTE)
     assert (event.type, event.severity, event.data["feature"]) == ("rebaselined", "info", "inputs.a")
     assert 12 * 60 <= (event.ts - 500 * MINUTE) / MINUTE <= 13.1 * 60  # looked at once an hour
-    assert state(device) == {"inputs.a": "fine", "inputs.b": "fine"}
+    assert state(device) == {"inputs.a": "fine", "inputs.b": "fine", "joint": "fine"}
     back = run(device, normal(200, 4), 3700 * MINUTE)
     assert [one.type for one in back] == ["drift"]  # what was normal before is not any more
 
@@ -101,10 +101,10 @@ def test_another_model_or_source_ends_no_alarm() -> None:
 def test_a_few_rows_are_not_enough_data_for_an_answer() -> None:
     device = Watcher(Settings(), build(normal(1000)))
     run(device, normal(20, 1), 0.0)
-    assert state(device) == {"inputs.a": "not_enough_data", "inputs.b": "not_enough_data"}
+    assert state(device) == dict.fromkeys(("inputs.a", "inputs.b", "joint"), "not_enough_data")
     for answer in device.check():
         assert answer.is_drift is None
         assert "20 rows have come" in answer.data["lacks"]
-    run(device, normal(20, 2), 1200.0)
+    run(device, normal(40, 2), 1200.0)
     assert set(state(device).values()) == {"fine"}
     assert {answer.is_drift for answer in device.check()} == {False}

@@ -66,7 +66,7 @@ def reference(tmp_path: Path) -> Path:
 
 def test_a_reference_with_labels_holds_the_errors_and_what_estimates_them(reference: Path) -> None:
     found = {one.name: one for one in load(reference)}
-    assert list(found) == ["inputs.x", "outputs.score", "performance.error"]
+    assert list(found) == ["inputs.x", "outputs.score", "performance.error", "joint"]
     error = found["performance.error"]
     assert error.mean == pytest.approx(0.22, abs=0.05)
     assert error.estimator is not None

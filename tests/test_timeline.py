@@ -59,8 +59,8 @@ def test_the_picture_shows_alarms_recoveries_known_changes_and_the_features_near
     assert "change" in texts(picture)
     assert "2026-01-02" in texts(picture)
     lanes = sum(text.startswith("inputs.") for text in texts(picture))
-    assert lanes == timeline.OTHERS == len([key for key in found.trace.points if key]) - 6  # type: ignore[union-attr]
-    assert any("6 features without an alarm are not shown" in text for text in texts(picture))
+    assert lanes == timeline.OTHERS == len([key for key in found.trace.points if key]) - 7  # type: ignore[union-attr]
+    assert any("7 features without an alarm are not shown" in text for text in texts(picture))
 
 
 def test_everything_is_drawn_within_the_picture(found: Replay) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edge_mlops_monitor.drift.reference import FeatureReference, References
+from edge_mlops_monitor.drift.lookup import References
+from edge_mlops_monitor.drift.reference import FeatureReference
 from edge_mlops_monitor.features import ERRORS
 from edge_mlops_monitor.labelled import RESULT_SECONDS, result_of
 from edge_mlops_monitor.performance.estimator import Estimator

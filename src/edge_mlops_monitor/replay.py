@@ -150,7 +150,7 @@ class _Run:
         without_results = msgspec.structs.replace(settings, result_seconds=math.inf)
         self.watcher = Watcher(without_results, [one for one in given if not one.only_rises])
         self.rated = Rated(settings, given)
-        self.given = [one.name for one in given if not one.only_rises]
+        self.given = [one.name for one in given if not one.only_rises and one.pairs is None]
         self.found = Replay(budget=_budget(settings))
 
     def take(self, stream: Stream, columns: Mapping[str, Column], ts: Column, rows: Sequence[int]) -> None:

@@ -74,16 +74,32 @@ def show(ref: Path, config_path: Path | None, as_json: bool) -> None:
 
 def _show(features: list[FeatureReference], as_json: bool, about: dict[str, Any]) -> None:
     if as_json:
-        print_json({**about, "features": [_summary(feature) for feature in features]})
+        alone = [_summary(feature) for feature in features if feature.pairs is None]
+        joint = [_joint_summary(feature) for feature in features if feature.pairs is not None]
+        print_json({**about, "features": alone, "joint": joint})
     else:
         click.echo(_table(features))
 
 
+def _stream(feature: FeatureReference) -> dict[str, Any]:
+    return {"model": feature.model, "model_version": feature.model_version, "source": feature.source}
+
+
+def _joint_summary(joint: FeatureReference) -> dict[str, Any]:
+    """How the numeric features of a stream go together."""
+    return {
+        **_stream(joint),
+        "features": joint.pairs.names if joint.pairs is not None else [],
+        "rows": joint.n,
+        "independent_rows": joint.effective_rows,
+        "lacks": joint.lacks or None,
+    }
+
+
 def _summary(feature: FeatureReference) -> dict[str, Any]:
-    stream = {"model": feature.model, "model_version": feature.model_version, "source": feature.source}
     return {
         "feature": feature.name,
-        **stream,
+        **_stream(feature),
         "kind": "number" if feature.numeric else "category",
         "rows": feature.n,
         "independent_rows": feature.effective_rows,
@@ -104,9 +120,8 @@ def _table(features: list[FeatureReference]) -> str:
     lines = [f"{'feature':30}{'rows':>9}{'worth':>9}{'missing':>9}{'mean':>12}{'sd':>11}"]
     for feature in features:
         name = _name(feature)
-        moments = (
-            f"{feature.mean:>12.4g}{feature.sd:>11.4g}" if feature.mean is not None else f"{'category':>23}"
-        )
+        other = "category" if feature.pairs is None else f"{len(feature.pairs.names)} features"
+        moments = f"{feature.mean:>12.4g}{feature.sd:>11.4g}" if feature.mean is not None else f"{other:>23}"
         missing = f"{feature.counts[-1] / feature.n:.1%}" if feature.n and feature.counts[-1] else "0"
         worth = number(round(feature.effective_rows))
         contexts = f"  by {feature.context} ({len(feature.contexts)})" if feature.context else ""

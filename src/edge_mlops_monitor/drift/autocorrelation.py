@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 
 MAX_ROWS = 65536  # more add cost, not knowledge
 CONFIDENCE = 1.645  # one-sided 95 %
+LEAST_EFFECTIVE_ROWS = 50  # independent rows of a reference below which nothing is decided
 CERTAIN = 3.09  # one-sided 99.9 %, since the largest of many is looked at
 
 
@@ -83,6 +84,30 @@ def _chi_square_over_freedom(freedom: int, normal: float) -> float:
     """The quantile of chi-square / freedom at a standard normal quantile (Wilson and Hilferty, 1931)."""
     part = 2 / (9 * freedom)
     return float(max(1 - part + normal * math.sqrt(part), 0.1) ** 3)
+
+
+def autocorrelation_times(series: Floats, segment: int = 0) -> tuple[Floats, Floats]:
+    """For each centred column: rows worth one independent row, and how many of these the column is worth.
+
+    With `segment` the rows are stretches of so many rows with gaps between them; where the data wander
+    more slowly than the gaps are long, a stretch is worth one row at most.
+    """
+    rows = len(series)
+    stretches = bool(segment) and rows > 2 * segment
+    tau, worth = np.ones(series.shape[1]), np.full(series.shape[1], float(rows))
+    varies = np.flatnonzero(series.any(axis=0))
+    correlations = None if stretches or not len(varies) else _autocorrelations(series[:, varies])
+    for place, column in enumerate(varies.tolist()):
+        if correlations is not None:
+            tau[column] = _upper(*_largest(correlations[:, [place]], rows), rows)
+            worth[column] = rows / tau[column]
+        else:
+            within, between = _of_segments(series[:, [column]], segment)
+            tau[column] = within * between
+            worth[column] = rows / tau[column]
+            if between > 1:
+                worth[column] = min(worth[column], rows / segment / between)
+    return tau, worth
 
 
 def _series(codes: NDArray[np.int64], cells: int, ordered: int) -> Floats:

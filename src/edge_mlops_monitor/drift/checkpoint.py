@@ -9,8 +9,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_mlops_monitor.drift.joint_judge import JointJudge
+from edge_mlops_monitor.drift.joint_recovery import Back
 from edge_mlops_monitor.drift.learning import Learning
-from edge_mlops_monitor.drift.reference import FeatureReference, References, Stream
+from edge_mlops_monitor.drift.lookup import References
+from edge_mlops_monitor.drift.reference import FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.stream import Watch
 
@@ -22,6 +25,11 @@ class _Array(msgspec.Struct, frozen=True, array_like=True):
     kind: str
     shape: list[int]
     data: bytes
+
+
+class _Joint(msgspec.Struct, kw_only=True):
+    alarm: Back | None
+    arrays: dict[str, _Array]
 
 
 class _Stream(msgspec.Struct, kw_only=True):
@@ -46,6 +54,7 @@ class _Stream(msgspec.Struct, kw_only=True):
     arrival: dict[str, _Array]
     arriving: dict[str, dict[str, Any]]
     groups: dict[str, list[dict[str, Any]]] = {}
+    joint: _Joint | None = None
 
 
 class _State(msgspec.Struct, kw_only=True):
@@ -116,7 +125,13 @@ def _save_stream(watch: Watch, references: References) -> _Stream:
         arriving=watch.arriving.open,
         checks={name: _packed(array) for name, array in watch.checking.arrays.items()},
         groups=watch.groups.open,
+        joint=_save_joint(watch.together.judge) if watch.together.judge else None,
     )
+
+
+def _save_joint(judge: JointJudge) -> _Joint:
+    arrays = {name: _packed(array) for name, array in judge.evidence.save().items()}
+    return _Joint(alarm=judge.alarm, arrays=arrays)
 
 
 def _restore_stream(saved: _Stream, settings: Settings, references: References) -> Watch:
@@ -146,6 +161,11 @@ def _restore_stream(saved: _Stream, settings: Settings, references: References) 
     )
     watch.arriving.open = saved.arriving
     watch.judge.resume()
+    if saved.joint is not None:
+        judge = watch.together.resume()
+        judge.alarm, kept = saved.joint.alarm, saved.joint.arrays
+        fresh = judge.evidence.save()
+        judge.evidence.restore({name: _unpacked(kept[name], array) for name, array in fresh.items()})
     return watch
 
 

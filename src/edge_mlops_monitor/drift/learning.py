@@ -33,6 +33,7 @@ class Learning(msgspec.Struct):
     stride: int = 1
     seen_blocks: int = 0
     kept: list[dict[str, list[Any]]] = []
+    joint: bool = False  # learns how the features go together, not each of them
     open: dict[str, list[Any]] = {}  # the rows of a block that is not complete
 
     def due(self, settings: Settings, rows: int, ts: float) -> bool:
@@ -61,18 +62,25 @@ class Learning(msgspec.Struct):
 
     def build(self, name: str, settings: Settings, **stream: Any) -> FeatureReference:
         """The reference of one feature from what was kept."""
-        column, labels = (
-            [value for block in self.kept for value in block.get(key, ())] for key in (name, CONTEXT)
-        )
+        column, labels = self.column(name), self.column(CONTEXT)
         return build_feature(
             name,
             column,
             keep_values=settings.algorithm == "ks_test",
-            segment=BLOCK_ROWS if self.stride > 1 else 0,
+            segment=self.segment,
             context=settings.context,
             labels=labels or None,
             **stream,
         )
+
+    def column(self, name: str) -> list[Any]:
+        """What was kept of one feature, in the order of time."""
+        return [value for block in self.kept for value in block.get(name, ())]
+
+    @property
+    def segment(self) -> int:
+        """The rows of a stretch without gaps; 0 where there are no gaps."""
+        return BLOCK_ROWS if self.stride > 1 else 0
 
     def release(self, names: list[str], settings: Settings) -> bool:
         """Stop learning `names` and go on with the others for twice as long; whether any is left."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.autocorrelation import (
+    LEAST_EFFECTIVE_ROWS,
     autocorrelation_of_stretches,
     autocorrelation_time,
     design_effect,
@@ -41,6 +42,7 @@ from edge_mlops_monitor.drift.context import (
     is_context,
     labels_of,
 )
+from edge_mlops_monitor.drift.joint import Pairs
 from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.features import ERRORS
 from edge_mlops_monitor.quality.healthy import Healthy, healthy
@@ -52,7 +54,6 @@ MAX_BYTES = 256 << 20  # of a reference file
 MAX_FEATURES = 2000
 MAX_CELLS = 64
 WINSORISED = 8.0  # spreads from the middle at which values are cut where outliers rule
-LEAST_EFFECTIVE_ROWS = 50  # independent rows below which nothing is decided
 SIDES = ("inputs.", "outputs.")
 QUANTILES = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 
@@ -91,6 +92,7 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     context: str = ""
     contexts: dict[str, Context] = {}
     estimator: dict[str, Any] | None = None  # of errors: what estimates them where there are no labels
+    pairs: Pairs | None = None  # of the feature `joint`: how the others go together
 
     @property
     def numeric(self) -> bool:
@@ -275,21 +277,23 @@ def build(
     *,
     categorical: Iterable[str] = (),
     keep_values: bool = False,
-    model: str | None = None,
-    model_version: str | None = None,
-    source: str | None = None,
     context: str = "",
     ts: Sequence[float] | None = None,
+    together: bool = True,
+    **stream: Any,
 ) -> list[FeatureReference]:
-    """References of all columns, in time order (see `build_feature`).
+    """References of all columns, in time order (see `build_feature`), and of how they go together.
 
-    `context` is `hour_of_day` (which needs the rows' times `ts`), or the name of a column on which the
-    others depend.
+    `stream` may name `model`, `model_version` and `source`. `context` is `hour_of_day` (which needs the
+    rows' times `ts`), or the name of a column on which the others depend. `together=False` is for columns
+    whose rows do not belong to each other.
     """
+    from edge_mlops_monitor.drift.joint_reference import joint_reference
+
     chosen = set(categorical)
     rows = len(next(iter(columns.values()), ()))
     labels = labels_of(context, columns, ts if ts is not None else [0.0] * rows) if context else None
-    return [
+    found = [
         build_feature(
             name,
             column,
@@ -297,23 +301,28 @@ def build(
             keep_values=keep_values,
             context=context,
             labels=labels,
-            model=model,
-            model_version=model_version,
-            source=source,
+            **stream,
         )
         for name, column in columns.items()
     ]
+    joint = joint_reference(columns, found, **stream) if together else None
+    return found if joint is None else [*found, joint]
 
 
 class _File(msgspec.Struct, kw_only=True):
     format: str
     version: int
     features: list[FeatureReference]
+    joint: list[FeatureReference] = []  # how features go together; older files have none
 
 
 def dump(references: Iterable[FeatureReference]) -> str:
     """The references as the JSON text of a reference file."""
-    whole = _File(format=FORMAT, version=VERSION, features=list(references))
+    alone: list[FeatureReference] = []
+    joint: list[FeatureReference] = []
+    for one in references:
+        (joint if one.pairs else alone).append(one)
+    whole = _File(format=FORMAT, version=VERSION, features=alone, joint=joint)
     return msgspec.json.format(msgspec.json.encode(whole), indent=1).decode() + "\n"
 
 
@@ -360,11 +369,13 @@ def loads(text: bytes | str, *, keep_values: bool = False) -> list[FeatureRefere
             f"version {raw.get('version')!r} is not {VERSION}, which this release reads; {remedy}"
         )
     try:
-        features = msgspec.convert(raw, _File).features
+        found = msgspec.convert(raw, _File)
     except (msgspec.ValidationError, RecursionError) as error:
         raise DataError(f"damaged ({error}); {remedy}") from None
-    _check(features, remedy)
-    return features
+    _check(found.features, remedy)
+    if not all(one.pairs is not None and one.pairs.sound for one in found.joint):
+        raise DataError(f"the reference of how features go together does not add up; {remedy}")
+    return [*found.features, *found.joint]
 
 
 def _old_format(raw: dict[str, Any], keep_values: bool) -> list[FeatureReference]:
@@ -379,7 +390,7 @@ def _old_format(raw: dict[str, Any], keep_values: bool) -> list[FeatureReference
             raise DataError(
                 f"the reference of {name[:60]!r} is not a list of numbers or texts; give them as a list"
             )
-    return build(raw, keep_values=keep_values)
+    return build(raw, keep_values=keep_values, together=False)
 
 
 def _check(features: list[FeatureReference], remedy: str) -> None:
@@ -419,57 +430,3 @@ def _contradiction(feature: FeatureReference) -> str:
         ):
             return "lacks its mean or standard deviation"
     return ""
-
-
-class References:
-    """Finds the reference of a stream's feature: the most specific one that fits.
-
-    >>> found = References(build({"a": [1.0, 2.0]})).find(("detector", "3", None), "inputs.a", ["inputs.a"])
-    >>> found.name
-    'a'
-    """
-
-    def __init__(self, features: Iterable[FeatureReference] = ()) -> None:
-        self._by_name: dict[str, list[FeatureReference]] = {}
-        for feature in features:
-            self.add(feature)
-
-    def add(self, feature: FeatureReference) -> None:
-        """Add a reference, in place of one for the same stream and feature."""
-        bare = feature.name.partition(".")[2] if feature.name.startswith(SIDES) else feature.name
-        replaced = [feature.name] if bare != feature.name else [bare, *(side + bare for side in SIDES)]
-        for name in replaced:
-            others = self._by_name.get(name, [])
-            others[:] = [other for other in others if _stream_of(other) != _stream_of(feature)]
-        self._by_name.setdefault(feature.name, []).append(feature)
-
-    def remove(self, stream: Stream, name: str) -> None:
-        """Forget whatever `find` would find."""
-        for key in (name, name.partition(".")[2]):
-            kept = [other for other in self._by_name.get(key, []) if not _fits(other, stream)]
-            if key in self._by_name:
-                self._by_name[key] = kept
-
-    def all(self) -> list[FeatureReference]:
-        """Every reference."""
-        return [feature for features in self._by_name.values() for feature in features]
-
-    def find(self, stream: Stream, name: str, names: Iterable[str]) -> FeatureReference | None:
-        """The reference of feature `name` of a stream whose features are `names`."""
-        side, _, bare = name.partition(".")
-        keys = [name]
-        if side == "outputs" or f"outputs.{bare}" not in set(names):
-            keys.append(bare)
-        found = [feature for key in keys for feature in self._by_name.get(key, []) if _fits(feature, stream)]
-        specific = [sum(part is not None for part in _stream_of(feature)) for feature in found]
-        return found[specific.index(max(specific))] if found else None
-
-
-def _stream_of(feature: FeatureReference) -> Stream:
-    return feature.model, feature.model_version, feature.source
-
-
-def _fits(feature: FeatureReference, stream: Stream) -> bool:
-    return all(
-        mine is None or mine == theirs for mine, theirs in zip(_stream_of(feature), stream, strict=True)
-    )

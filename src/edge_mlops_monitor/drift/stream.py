@@ -16,10 +16,13 @@ from edge_mlops_monitor.drift.checking import Checking
 from edge_mlops_monitor.drift.context import labels_of
 from edge_mlops_monitor.drift.findings import Where
 from edge_mlops_monitor.drift.groups import Groups, concerns, watched_as
+from edge_mlops_monitor.drift.joint import JOINT
 from edge_mlops_monitor.drift.judge import EvidenceJudge
 from edge_mlops_monitor.drift.learning import CONTEXT, Learning, learning_hours, learning_rows
-from edge_mlops_monitor.drift.reference import Column, FeatureReference, References, Stream
+from edge_mlops_monitor.drift.lookup import References
+from edge_mlops_monitor.drift.reference import Column, FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
+from edge_mlops_monitor.drift.together import Together
 from edge_mlops_monitor.drift.window import WindowJudge
 from edge_mlops_monitor.records import DriftResult, Event
 
@@ -50,6 +53,7 @@ class Watch:
         self.checking = Checking(stream, [], [])
         self.groups = Groups(stream)
         self.arriving = Arriving(settings, stream, self.block_rows)
+        self.together = Together(self)
         self._encoder = Encoder([], [])
         self.learning: list[Learning] = []
         self.lacking: dict[str, str] = {}  # feature -> what its reference lacks
@@ -67,6 +71,11 @@ class Watch:
     def block_rows(self) -> int:
         """Rows that are judged together."""
         return self.judge.block_rows
+
+    @property
+    def shares_taken(self) -> int:
+        """In how many shares of the budget for drift this stream spends."""
+        return len(self.judge.names) + self.together.shares_taken
 
     def _meet(self, names: list[str], ts: float, device: Device) -> list[Finding]:
         """Get to know new features: those with a reference are watched, the others learned."""
@@ -108,9 +117,12 @@ class Watch:
         checking = Checking(self.stream, self.judge.names, self.judge.references)
         checking.adopt(self.checking, list(features))
         self.checking = checking
+        self.together.place(self.judge.names)
 
     def forget(self, names: list[str]) -> None:
         """Forget features and their references; they are met anew with their next row."""
+        self.together.forget(names)
+        names = [name for name in names if name != JOINT]
         self._keep([i for i, name in enumerate(self.judge.names) if name not in names], {})
         for name in names:
             for found in (self.known, self.lacking, self.learned, self.pending):
@@ -136,6 +148,7 @@ class Watch:
             if new:
                 found += self._meet(new, float(ts[begin]), device)
                 appears = {name: row for name, row in appears.items() if name not in new}
+            self.together.seek(float(ts[begin]))
             whole = min((len(ts), *appears.values()))  # a feature is met at the block it appears in
             blocks = self._blocks_until_due(ts[begin : begin + max(step, (whole - begin) // step * step)])
             part = slice(begin, begin + blocks * step)
@@ -194,7 +207,9 @@ class Watch:
         contexts = self._encoder.hold_to_contexts(columns, ts, len(ts) // blocks, values, codes)
         batch = Batch(values, codes, ts, self.rows, shares.reshape(blocks, -1).sum(axis=1), contexts)
         features = device.watched(self)
+        before = self.together.before()
         found = self.checking.take(batch, columns, features, self.judge, self.groups.whole)
+        found += self.together.take(batch, features, before, found)
         found += self.arriving.take(batch, part_of(self.judge.names, features))
         self.rows += len(ts)
         context = self._context_to_learn(columns, ts)
@@ -216,7 +231,7 @@ class Watch:
         found: list[Finding] = []
         if ts >= self.results_due:
             if self.settings.algorithm != "ks_test":
-                found += self.judge.results(self.rows - 1, ts)
+                found += self.results(self.rows - 1, ts)
             found += self._take_as_normal(ts)
             self.results_due = ts + self.settings.result_seconds
         for group in list(self.learning):
@@ -229,7 +244,7 @@ class Watch:
         patience = self.settings.rebaseline_after_hours * 3600
         if not patience:
             return []
-        alarms = self.judge.alarms
+        alarms = {**self.judge.alarms, **self.together.alarms}
         lasting = [
             n for n, alarm in alarms.items() if n in self.acknowledged and ts - alarm["since"] >= patience
         ]
@@ -252,14 +267,19 @@ class Watch:
         for feature, name in enumerate(self.judge.names):
             if name in self.judge.alarms:
                 self.judge.clear(feature)
-        return found
+        return found + self.together.supersede(self.rows - 1, self.newest)
 
     def _learned(self, group: Learning) -> None:
         stream = dict(zip(("model", "model_version", "source"), self.stream, strict=True))
+        if group.joint:
+            self.learning.remove(group)
+            self.together.learn(group, group.names, **stream)
+            return
         built = {name: group.build(name, self.settings, **stream) for name in group.names}
         self._watch(built)
         ready = [name for name in built if name not in self.lacking]
         self.learned.update({name: built[name] for name in ready})
+        self.together.learn(group, ready, **stream)
         if not group.release(ready, self.settings):
             self.learning.remove(group)
 
@@ -270,8 +290,17 @@ class Watch:
         return len(seen)
 
     def _open(self) -> set[str]:
-        """Features that have drifted or whose data are at fault, `arrival` among them."""
-        return {*self.checking.open, *self.judge.alarms, *self.arriving.open}
+        """Features that have drifted or whose data are at fault, `arrival` and `joint` among them."""
+        return {*self.checking.open, *self.judge.alarms, *self.arriving.open, *self.together.alarms}
+
+    def opened(self) -> set[tuple[str, str]]:
+        """The features' open alarms, each with what it is of."""
+        both = (*self.checking.open.items(), *self.judge.alarms.items())
+        return {(name, data["type"]) for name, data in both}
+
+    def results(self, row: int, ts: float) -> list[DriftResult]:
+        """The present answer about each feature, and about how they go together."""
+        return self.judge.results(row, ts) + self.together.results(row, ts)
 
     def status(self) -> dict[str, dict[str, Any]]:
         """The state of each feature, with what is missing where something is."""
@@ -279,7 +308,8 @@ class Watch:
         ts = self.newest if self.newest == self.newest else 0.0
         for group in self.learning:
             missing = group.missing(self.settings, self.rows, ts)
-            found.update({name: {"state": "learning", "missing": missing} for name in group.names})
+            names = [JOINT] if group.joint else group.names
+            found.update({name: {"state": "learning", "missing": missing} for name in names})
         for name, lacks in self.lacking.items():
             found[name] = {"state": "not_enough_reference", "missing": lacks}
         for i, name in enumerate(self.judge.names):
@@ -288,7 +318,8 @@ class Watch:
             found[name] = {"state": level} | self.judge.alarms.get(name, {}) | fault
             if fault or name in self.judge.alarms:
                 found[name]["acknowledged"] = name in self.acknowledged
-        ordered = {name: found[name] for name in self.known if name in found}
+        found.update(self.together.status())
+        ordered = {name: found[name] for name in (*self.known, JOINT) if name in found}
         for name in (*self.checking.open, *self.arriving.open):
             if name not in self.known:  # it concerns all features
                 opened = self.checking.status(name) or {"state": "alarm", **self.arriving.open[name]}

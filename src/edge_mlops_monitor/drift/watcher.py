@@ -16,10 +16,11 @@ import numpy as np
 from edge_mlops_monitor.drift import checkpoint
 from edge_mlops_monitor.drift.findings import Where, event
 from edge_mlops_monitor.drift.groups import concerns
+from edge_mlops_monitor.drift.joint import JOINT
+from edge_mlops_monitor.drift.lookup import References
 from edge_mlops_monitor.drift.reference import (
     Column,
     FeatureReference,
-    References,
     Stream,
     build,
     dump,
@@ -99,9 +100,9 @@ class Watcher:
     def watched(self, watch: Watch) -> int:
         """Over how many features the budget of this stream is now split."""
         if watch.spending.by_rows:
-            return len(watch.judge.names)
+            return watch.shares_taken
         live = (other for other in self._streams.values() if not other.newest < self._newest - DAY)
-        return sum(len(other.judge.names) for other in {*live, watch})
+        return sum(other.shares_taken for other in {*live, watch})
 
     def admit(self, watch: Watch, names: list[str], row: int, ts: float) -> tuple[list[str], list[Finding]]:
         """As many of the new features as there is room for; the first refusal is an event."""
@@ -134,7 +135,7 @@ class Watcher:
         return [
             result
             for watch in self._streams.values()
-            for result in watch.judge.results(watch.rows - 1, _moment(watch.newest))
+            for result in watch.results(watch.rows - 1, _moment(watch.newest))
         ]
 
     def status(self) -> dict[Stream, dict[str, dict[str, Any]]]:
@@ -192,7 +193,8 @@ class Watcher:
         kept = self._references.all()
         watch.forget(names)
         for reference in kept:
-            self._references.add(reference)
+            if reference.pairs is None or not names:  # how a feature went together with others is over
+                self._references.add(reference)
 
     def rebaseline(
         self,
@@ -209,7 +211,7 @@ class Watcher:
         for watch in self._matching(model, model_version, source):
             names = [name for name in watch.known if feature is None or concerns(name, feature)]
             watch.forget(names)
-            count += len(names)
+            count += watch.together.forget() if feature == JOINT else len(names)
         return count
 
     def acknowledge(self, stream: Stream | None = None, feature: str | None = None) -> int:
