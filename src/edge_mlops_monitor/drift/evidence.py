@@ -187,8 +187,8 @@ class Evidence:
         """The logs of the shares of all cells under each tilt; a row that is withheld has none."""
         share = self.state["share"]
         norm = np.log(self.sums(share * self.tilts))[:, self.feature_of]
-        self.log_odds = np.zeros((TILTS, self.cells + 1))
-        self.log_odds[:, :-1] = np.log(share) + self.log_tilts - norm
+        self.log_odds = np.zeros((self.cells + 1, TILTS))
+        self.log_odds[:-1] = (np.log(share) + self.log_tilts - norm).T
 
     def keep(self, features: Sequence[int], references: Sequence[FeatureReference] = ()) -> Evidence:
         """The evidence on some of the features, and on new ones."""

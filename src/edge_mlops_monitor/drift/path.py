@@ -59,17 +59,17 @@ class Path:
     def _gather(self, tables: Floats) -> Floats:
         """Of tables of cells, one or more for each step, the values at the cells of its rows.
 
-        From (steps, ..., cells) to (steps, ..., rows, features).
+        From (steps, ..., cells) to (steps, rows, ..., features).
         """
-        begins = np.arange(0, tables.size, tables.shape[-1]).reshape(*tables.shape[:-1], 1, 1)
-        cells = self._cells if tables.ndim == 2 else self._cells[:, None]
+        begins = np.arange(0, tables.size, tables.shape[-1]).reshape(len(tables), 1, *tables.shape[1:-1], 1)
+        cells = self._cells if tables.ndim == 2 else self._cells[:, :, None]
         return np.asarray(tables.ravel().take(begins + cells))
 
     def _counted(self, logs: Floats) -> Floats:
         """Zero where a row is withheld."""
         if not self._any_withheld:
             return logs
-        return np.where(self._withheld if logs.ndim == 3 else self._withheld[:, None], 0.0, logs)
+        return np.where(self._withheld if logs.ndim == 3 else self._withheld[:, :, None], 0.0, logs)
 
     def _forgetting(self, first: Floats, forget_by: Floats) -> Floats:
         """Memories (memories, cells) before each step, and after the last."""
@@ -78,9 +78,9 @@ class Path:
         kept = np.exp(-rows[:, None, :] * forget_by[:, None])[..., evidence.feature_of]
         path = np.empty((len(self._counts) + 1, *first.shape))
         path[0] = first
-        for t, counts in enumerate(self._counts):
-            np.multiply(path[t], kept[t if self._any_withheld else 0], out=path[t + 1])
-            path[t + 1] += counts
+        for t, (before, after, counts) in enumerate(zip(path[:-1], path[1:], self._counts, strict=True)):
+            np.multiply(before, kept[t if self._any_withheld else 0], out=after)
+            np.add(after, counts, out=after)
         return path
 
     def _log_predictive(self, counts: Floats) -> Floats:
@@ -93,7 +93,7 @@ class Path:
         """Log ratios of each step (steps, bets, features)."""
         evidence = self._evidence
         ratios = np.empty((len(self._codes), *evidence.log_bets.shape))
-        np.sum(evidence.log_odds.take(self._codes, axis=1), axis=2, out=ratios.transpose(1, 0, 2)[:TILTS])
+        ratios[:, :TILTS] = evidence.log_odds.take(self._codes, axis=0).sum(axis=1).transpose(0, 2, 1)
         ratios[:, TILTS:] = self._log_learned()
         ratios -= log_null.sum(axis=1)[:, None, :]
         ratios /= evidence.tau
@@ -105,9 +105,9 @@ class Path:
         self._memory = self._forgetting(state["memory"], evidence.forget_by)
         whole = evidence.sums(self._memory[:-1]) + evidence.prior[:, None]
         learned = self._gather(self._memory[:-1])
-        learned += state["share"].take(self._cells)[:, None] * evidence.prior[:, None, None]
+        learned += state["share"].take(self._cells)[:, :, None] * evidence.prior[:, None]
         logs = self._counted(np.log(learned, out=learned))
-        return np.asarray(logs.sum(axis=2) - np.log(whole) * self._rows[:, None, :])
+        return np.asarray(logs.sum(axis=1) - np.log(whole) * self._rows[:, None, :])
 
     def _accumulate(self, ratios: Floats) -> None:
         """The Shiryaev-Roberts recursion over the steps."""
