@@ -94,7 +94,7 @@ def test_results_and_measurements_of_the_device_are_there_too(run: Run) -> None:
 def test_the_report_says_what_the_bucket_says(run: Run) -> None:
     [(alarms,)] = run.bucket.rows("events", "count(*)", "WHERE severity = 'alarm'")
     assert f"alarms: {alarms}, {alarms} of them on the faded column; before it faded: 0" in run.printed
-    kinds = ("predictions", "system", "drift", "events")
+    kinds = ("predictions", "system", "drift", "events", "profiles")
     records = sum(run.bucket.assert_complete(kind) for kind in kinds)
     uploaded = f"uploaded: {records} records in {len(run.objects)} objects, 0 objects wait; error: none"
     assert uploaded in run.printed
