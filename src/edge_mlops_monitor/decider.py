@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import zlib
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -30,7 +31,7 @@ from edge_mlops_monitor.transaction import Transaction
 STATE = "decider"
 FEATURES = "features"  # what `status` shows of each feature, without waking NumPy
 PERFORMANCE = "performance"  # the same of labels and figures
-CHECKPOINT_SECONDS = 300.0
+CHECKPOINT_SECONDS = 600.0
 ORDERS = ("rebaseline", "acknowledged", "reference_set")  # events by which users tell the decider something
 TS, MODEL, VERSION, SOURCE, INPUTS, OUTPUTS, ERROR = (
     FIELDS["predictions"].index(name)
@@ -40,7 +41,7 @@ REFERENCE = "reference/"  # state names under which `set_reference_data` leaves 
 
 Stream = tuple[str | None, str | None, str | None]
 Finding = DriftResult | Event
-Rows = tuple[Stream, Columns, list[float]]
+Rows = tuple[Stream, "dict[str, Any]", list[float]]
 
 
 class Checkpoint(msgspec.Struct, kw_only=True):
@@ -317,7 +318,21 @@ def _streams(block: Block) -> Iterator[Rows]:
     """The features of a block's predictions and their times, stream by stream."""
     for stream, rows in _by_stream(block.rows()).items():
         columns = columns_of([row[INPUTS] for row in rows], [row[OUTPUTS] for row in rows])
-        yield stream, columns, [row[TS] for row in rows]
+        yield stream, _as_arrays(columns), [row[TS] for row in rows]
+
+
+def _as_arrays(columns: Columns) -> dict[str, Any]:
+    """Columns of numbers as arrays: the watcher and the profiler both would make them."""
+    import numpy as np
+
+    found: dict[str, Any] = {}
+    for name, column in columns.items():
+        numbers: Any = column
+        try:
+            found[name] = np.array(array("d", numbers))
+        except TypeError:  # text, or what is missing
+            found[name] = column
+    return found
 
 
 def _by_stream(rows: list[list[Any]]) -> dict[Stream, list[list[Any]]]:

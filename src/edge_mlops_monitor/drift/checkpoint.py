@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,7 +83,7 @@ def save(
         references=references.all(),
         streams=[_save_stream(watch, references) for watch in streams.values()],
     )
-    return msgspec.msgpack.encode(state, enc_hook=_plain)
+    return zlib.compress(msgspec.msgpack.encode(state, enc_hook=_plain), 1)  # half as much for the flash
 
 
 def restore(
@@ -90,13 +91,13 @@ def restore(
 ) -> tuple[References, dict[Stream, Watch], set[tuple[Stream, str]], float] | None:
     """What was saved; None where the state is damaged or made with other references or algorithm."""
     try:
-        found = msgspec.msgpack.decode(state, type=_State)
+        found = msgspec.msgpack.decode(zlib.decompress(state), type=_State)
         if found.version != VERSION or found.fingerprint != fingerprint:
             return None
         references = References(found.references)
         streams = {one.stream: _restore_stream(one, settings, references) for one in found.streams}
         return references, streams, set(found.refused), _float(found.newest)
-    except (msgspec.DecodeError, ValueError, KeyError, IndexError):
+    except (zlib.error, msgspec.DecodeError, ValueError, KeyError, IndexError):
         return None
 
 
