@@ -190,3 +190,20 @@ def test_arrays_with_nan_and_lists_with_none_are_learned_and_decided_about_alike
         found.append((findings, watcher.references(), watcher.status()))
     assert found[0] == found[1]
     assert any(getattr(finding, "severity", "") == "alarm" for finding in found[0][0])
+
+
+def test_without_times_a_reference_is_learned_from_rows_alone(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    lines = [f"{rng.gauss(2.0 if row >= 2500 else 0.0, 1.0):.4f}" for row in range(3000)]
+    path = tmp_path / "plain.csv"
+    path.write_text("\n".join(["x", *lines]) + "\n")
+    found = replay(path, settings=Settings(average_run_length=10_000))
+    assert [(one["feature"], one["index"] >= 2500) for one in found.alarms] == [("inputs.x", True)]
+    assert found.learning == []
+
+
+def test_what_depends_on_the_hour_needs_times(tmp_path: Path) -> None:
+    path = tmp_path / "plain.csv"
+    path.write_text("x\n" + "1\n2\n" * 50)
+    with pytest.raises(DataError, match="normal depends on the hour; give --timestamp"):
+        replay(path, settings=Settings(average_run_length=10_000, context="hour_of_day"))

@@ -17,11 +17,13 @@ import msgspec
 
 from edge_mlops_monitor.dataset import Dataset, Selection
 from edge_mlops_monitor.drift import reference as references
+from edge_mlops_monitor.drift.context import HOUR_OF_DAY
 from edge_mlops_monitor.drift.history import STEP_ROWS
 from edge_mlops_monitor.drift.reference import Column, FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.watcher import Watcher
 from edge_mlops_monitor.errors import DataError
+from edge_mlops_monitor.layout import Chunk
 from edge_mlops_monitor.rated import Rated
 from edge_mlops_monitor.recommendation import recommendation
 from edge_mlops_monitor.recording import Recording
@@ -86,9 +88,10 @@ def replay(
     """Run the device's decisions over a file.
 
     `reference` is a reference file or references; without it one is learned from the first rows, as
-    on the device. `changes`, or the column that `selection.changes` names, say what is known to have
-    happened. `trace` keeps the evidence over time. `progress` is called with the share of the file that
-    was read. Raises `DataError` where the budget is in time and the data have none.
+    on the device (by their number alone where the data have no times). `changes`, or the column that
+    `selection.changes` names, say what is known to have happened. `trace` keeps the evidence over time.
+    `progress` is called with the share of the file that was read. Raises `DataError` where the budget is
+    in time, or normal depends on the hour, and the data have no times.
     """
     found = compare(
         path,
@@ -122,15 +125,16 @@ def compare(
     """
     dataset = Dataset(path, selection, **({"rows": TRACE_ROWS} if trace else {}))
     given = _references(reference, configurations.values())
-    runs = {name: _Run(settings, given) for name, settings in configurations.items()}
-    if trace:
-        next(iter(runs.values())).found.trace = Trace()
+    runs: dict[str, _Run] = {}
     recording = Recording(dataset.path, changes)
     rows: dict[str | None, array[int]] = defaultdict(lambda: array("q"))  # of the file, by source
     for chunk in dataset:
         recording.take(chunk)
+        if not runs:
+            runs = {name: _Run(_in_rows(one, chunk), given) for name, one in configurations.items()}
+            next(iter(runs.values())).found.trace = Trace() if trace else None
         for run in runs.values():
-            _check_times(recording, run.settings)
+            _check_times(recording, run.settings, given)
         for source, columns, places, ts in chunk.by_source():
             rows[source].extend((places + chunk.first_row).tolist())
             actuals = None if chunk.actuals is None else [chunk.actuals[place] for place in places.tolist()]
@@ -140,6 +144,11 @@ def compare(
         if progress is not None:
             progress(dataset.read_bytes / dataset.total_bytes)
     return {name: run.finish(recording) for name, run in runs.items()}
+
+
+def _in_rows(settings: Settings, chunk: Chunk) -> Settings:
+    """Without times no hours go by: a reference is learned from rows alone."""
+    return settings if chunk.ts is not None else msgspec.structs.replace(settings, learn_reference_hours=0.0)
 
 
 class _Run:
@@ -212,7 +221,13 @@ def _budget(settings: Settings) -> dict[str, Any]:
     return {"algorithm": "e_detector", "false_alarms_per_month": settings.false_alarms_per_month}
 
 
-def _check_times(recording: Recording, settings: Settings) -> None:
+def _check_times(recording: Recording, settings: Settings, given: Iterable[FeatureReference]) -> None:
+    by_hour = HOUR_OF_DAY in (settings.context, *(one.context for one in given))
+    if recording.first_ts is None and by_hour:
+        raise DataError(
+            f"{recording.path}: no column is named as the time, and normal depends on the hour; "
+            "give --timestamp"
+        )
     in_time = settings.average_run_length is None and settings.algorithm != "ks_test"
     if recording.first_ts is None and in_time:
         raise DataError(
