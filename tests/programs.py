@@ -24,5 +24,6 @@ def run(script: str, *arguments: object, timeout: float = 200) -> str:
 def kill(process: subprocess.Popen[str]) -> str:
     """End a program with SIGKILL; what it had printed."""
     process.kill()
-    output, _ = process.communicate(timeout=100)
-    return output
+    with process:
+        assert process.stdout is not None
+        return process.stdout.read()  # communicate() would lose what readline() has read ahead

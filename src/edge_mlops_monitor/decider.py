@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -22,7 +21,7 @@ from edge_mlops_monitor.blocks import FIELDS, SEQ_BITS, SEQ_MASK, Block
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.erasure import PURGED_BEFORE
-from edge_mlops_monitor.features import ERRORS, Columns, columns_of
+from edge_mlops_monitor.features import ERRORS, columns_of
 from edge_mlops_monitor.joining import LABELS, Joining
 from edge_mlops_monitor.records import DriftResult, Event
 from edge_mlops_monitor.store import Store
@@ -316,23 +315,11 @@ class Decider:
 
 def _streams(block: Block) -> Iterator[Rows]:
     """The features of a block's predictions and their times, stream by stream."""
+    from edge_mlops_monitor.drift.binning import as_arrays
+
     for stream, rows in _by_stream(block.rows()).items():
         columns = columns_of([row[INPUTS] for row in rows], [row[OUTPUTS] for row in rows])
-        yield stream, _as_arrays(columns), [row[TS] for row in rows]
-
-
-def _as_arrays(columns: Columns) -> dict[str, Any]:
-    """Columns of numbers as arrays: the watcher and the profiler both would make them."""
-    import numpy as np
-
-    found: dict[str, Any] = {}
-    for name, column in columns.items():
-        numbers: Any = column
-        try:
-            found[name] = np.array(array("d", numbers))
-        except TypeError:  # text, or what is missing
-            found[name] = column
-    return found
+        yield stream, as_arrays(columns), [row[TS] for row in rows]
 
 
 def _by_stream(rows: list[list[Any]]) -> dict[Stream, list[list[Any]]]:
