@@ -21,7 +21,7 @@ from edge_mlops_monitor.blocks import FIELDS, SEQ_BITS, SEQ_MASK, Block
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.erasure import PURGED_BEFORE
-from edge_mlops_monitor.features import ERRORS, columns_of
+from edge_mlops_monitor.features import ERRORS, Columns, columns_of
 from edge_mlops_monitor.joining import LABELS, Joining
 from edge_mlops_monitor.records import DriftResult, Event
 from edge_mlops_monitor.store import Store
@@ -40,7 +40,7 @@ REFERENCE = "reference/"  # state names under which `set_reference_data` leaves 
 
 Stream = tuple[str | None, str | None, str | None]
 Finding = DriftResult | Event
-Rows = tuple[Stream, "dict[str, Any]", list[float]]
+Rows = tuple[Stream, Columns, list[float]]
 
 
 class Checkpoint(msgspec.Struct, kw_only=True):
@@ -315,11 +315,9 @@ class Decider:
 
 def _streams(block: Block) -> Iterator[Rows]:
     """The features of a block's predictions and their times, stream by stream."""
-    from edge_mlops_monitor.drift.binning import as_arrays
-
     for stream, rows in _by_stream(block.rows()).items():
         columns = columns_of([row[INPUTS] for row in rows], [row[OUTPUTS] for row in rows])
-        yield stream, as_arrays(columns), [row[TS] for row in rows]
+        yield stream, columns, [row[TS] for row in rows]
 
 
 def _by_stream(rows: list[list[Any]]) -> dict[Stream, list[list[Any]]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from statistics import NormalDist
 from typing import Any, ClassVar
@@ -152,21 +152,6 @@ def as_floats(column: Sequence[Any] | NDArray[Any]) -> Floats:
         return np.array(array("d", found))
     except (TypeError, ValueError, OverflowError):  # text, None, what is beyond a float
         return np.array([_number(value) for value in found], dtype=np.float64)
-
-
-def as_arrays(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns of numbers as arrays; the others, with text or missing values, as they are.
-
-    >>> as_arrays({"a": [1.0, 2.0], "b": [1.0, None]})
-    {'a': array([1., 2.]), 'b': [1.0, None]}
-    """
-    found = dict(columns)
-    for name, column in columns.items():
-        try:
-            found[name] = np.array(array("d", column))
-        except TypeError:
-            continue
-    return found
 
 
 def only_finite(values: Floats) -> Floats:
