@@ -252,11 +252,12 @@ class Evidence:
             return None
         if not self._fits(feature, counts, rows.expected[-1]):
             return False
+        if len(self.labels) == 1:
+            return True
         own = self.labels.index(context)
-        if len(self.labels) > 1:
-            rows = self.history.since(cells, feature, first, last_row, own)
-            if rows.expected[-1, own] < LEAST_ROWS:
-                return None
+        rows = self.history.since(cells, feature, first, last_row, own)
+        if rows.expected[-1, own] < LEAST_ROWS:
+            return None
         return self._fits(feature, rows.counts[-1] / self.tau[feature], rows.expected[-1])
 
     def _fits(self, feature: int, counts: Floats, expected: Floats) -> bool:
@@ -264,8 +265,9 @@ class Evidence:
         null = self.null(feature, expected[None])[0]
         null, rows, seen = null / null.sum(), counts.sum(), counts > 0
         g = float((counts[seen] * np.log(counts[seen] / (null[seen] * rows))).sum())
-        tilts = self.log_tilts[:, self.cells_of(feature)]
-        by_tilt = (tilts * counts).sum(axis=1) - rows * np.log((np.exp(tilts) * null).sum(axis=1))
+        cells = self.cells_of(feature)
+        by_tilt = (self.log_tilts[:, cells] * counts).sum(axis=1)
+        by_tilt -= rows * np.log((self.tilts[:, cells] * null).sum(axis=1))
         if self.references[feature].only_rises:
             by_tilt = by_tilt[np.isfinite(self.log_bets[:TILTS, feature])]
             return float(by_tilt.max()) <= BACK_LOG_RATIO  # better than the reference is back too
