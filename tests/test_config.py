@@ -22,7 +22,7 @@ from edge_mlops_monitor.config import (
     save_default_config,
     state_directory,
 )
-from edge_mlops_monitor.config.template import commented_config, reference_tables
+from edge_mlops_monitor.config.template import commented_config
 
 DOCS = Path(__file__).parent.parent / "docs"
 OLD = """\
@@ -472,13 +472,6 @@ def test_the_default_config_holds_every_key_ready_to_be_uncommented():
     names = "|".join(sorted({dotted.partition(".")[2] for dotted in every}))
     active, _ = re.subn(rf"^  # ({names}): ", r"  \1: ", text, flags=re.MULTILINE)
     assert Config.from_dict(yaml.safe_load(active)).given == every
-
-
-def test_the_reference_in_the_documentation_is_the_one_of_the_code():
-    text = (DOCS / "configuration.md").read_text()
-    assert reference_tables() in text, (
-        "run: python -m edge_mlops_monitor.config.template docs/configuration.md"
-    )
 
 
 # --- anything at all ---

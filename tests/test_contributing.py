@@ -32,6 +32,9 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(PROJECT / "pyproject.toml", copy)
     for path, below, text in STEP.findall(TEXT):
         take(copy / path, below, text)
+    for command in re.findall(r"^\$ \.venv/bin/python (docs/\S+)$", TEXT, re.MULTILINE):
+        pytest.importorskip("griffe", reason="the documentation tools are not installed")
+        run(copy, command)
     return copy
 
 
@@ -50,7 +53,7 @@ def take(file: Path, below: str, text: str) -> None:
 def run(folder: Path, *arguments: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", *arguments],
+        [sys.executable, *arguments],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -68,19 +71,24 @@ def test_each_kind_of_part_is_shown() -> None:
 
 def test_added_parts_pass_the_checks_that_the_document_names(extended: Path) -> None:
     assert CHECKS
-    printed = run(extended, "pytest", "-vv", "-p", "no:cacheprovider", *CHECKS[1].split())
+    printed = run(extended, "-m", "pytest", "-vv", "-p", "no:cacheprovider", *CHECKS[1].split())
     for name in ADDED:
         checked = re.findall(rf"\[(?:\S+-)?{name}(?:-\S+)?\] PASSED", printed)
         assert len(checked) >= 5, f"the contract was not checked on {name}"
 
 
+def test_an_added_collector_is_in_the_reference(extended: Path) -> None:
+    page = (extended / "docs" / "system-metrics.md").read_text(encoding="utf-8")
+    assert "| `system.process.count` | `{process}` | updowncounter |  | Processes that there are |" in page
+
+
 def test_the_examples_of_added_parts_run(extended: Path) -> None:
     files = [path for path, below, _ in STEP.findall(TEXT) if not below]
-    run(extended, "pytest", "-p", "no:cacheprovider", *files)
+    run(extended, "-m", "pytest", "-p", "no:cacheprovider", *files)
 
 
 def test_added_parts_are_clean(extended: Path) -> None:
     pytest.importorskip("ruff", reason="ruff is not installed")
     files = [path for path, below, _ in STEP.findall(TEXT) if not below]
-    run(extended, "ruff", "check", "--no-cache", *files)
-    run(extended, "ruff", "format", "--no-cache", "--check", *files)
+    run(extended, "-m", "ruff", "check", "--no-cache", *files)
+    run(extended, "-m", "ruff", "format", "--no-cache", "--check", *files)

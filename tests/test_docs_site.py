@@ -224,7 +224,7 @@ def of(language: str, *, without: str = "") -> list[Any]:
 
 RUN_BY_OTHERS = {  # documents whose unmarked blocks another test takes
     "docs/architecture.md": "",  # interfaces in shorthand
-    "docs/configuration.md": "test_config.py",
+    "docs/configuration.md": "test_docs_tables.py",
     "docs/object-schema.md": "test_telemetry_delivery.py",
     "docs/publishing.md": "test_release*.py",
     "CONTRIBUTING.md": "test_contributing.py",
@@ -444,7 +444,7 @@ def test_every_picture_is_shown_and_described() -> None:
     assert all(len(alt) > 20 for alt in shown.values())
 
 
-@pytest.mark.parametrize("name", ["build_hooks.py", "docstring_blocks.py"])
+@pytest.mark.parametrize("name", ["build_hooks.py", "docstring_blocks.py", "tables.py"])
 def test_the_examples_in_the_tools_of_the_site_run(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "doctest", str(DOCS / name)], capture_output=True, text=True, timeout=60

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -140,26 +139,31 @@ def test_a_forked_child_reports_itself_and_not_its_parent() -> None:
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", program], timeout=60).returncode == 0
 
 
-def test_system_metrics_are_all_documented(project: Path) -> None:
-    text = (project / "docs" / "system-metrics.md").read_text()
-    rows = re.findall(r"^\| `([\w.]+)` \| `([^`]+)` \| (\w+) \| ([^|]*) \|", text, re.MULTILINE)
-    documented = {
-        name: (unit, kind, tuple(re.findall(r"`([^`]+)`", attributes)))
-        for name, unit, kind, attributes in rows
-    }
-    declared = {
-        name: (instrument.unit, instrument.kind, instrument.attributes)
-        for collector in COLLECTORS
-        if collector != PORTABLE
-        for name, instrument in COLLECTORS[collector].instruments.items()
-    }
-    assert len(rows) == len(documented)
-    assert documented == declared
+OPENED = """
+import sys
+from edge_mlops_monitor.system import COLLECTORS
+collector = COLLECTORS[sys.argv[1]](proc=sys.argv[2] + "/proc", sys=sys.argv[2] + "/sys")
+seen = set()
+watched = ("open", "os.listdir", "os.scandir")
+sys.addaudithook(lambda event, given: seen.add(str(given[0])) if event in watched else None)
+collector.collect(0.0)
+collector.collect(1.0)
+print(*(path[len(sys.argv[2]):] for path in seen if path.startswith(sys.argv[2])), sep="\\n")
+"""
 
 
-def test_every_collector_is_documented(project: Path) -> None:
-    text = (project / "docs" / "system-metrics.md").read_text()
-    assert [name for name in COLLECTORS if f"`{name}`" not in text] == []
+@linux
+@pytest.mark.parametrize("name", [name for name in COLLECTORS if name != PORTABLE])
+def test_a_collector_opens_what_it_says_it_reads_and_nothing_else(name: str, tmp_path: Path) -> None:
+    (tmp_path / "proc").symlink_to("/proc")
+    (tmp_path / "sys").symlink_to("/sys")
+    command = [sys.executable, "-c", OPENED, name, str(tmp_path)]
+    opened = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.split()
+    said = [path for path in COLLECTORS[name].reads if path.startswith("/")]
+    assert said
+    assert [path for path in opened if not path.startswith(tuple(said))] == []
+    there = [path for path in said if os.path.exists(path)]
+    assert [path for path in there if not any(other.startswith(path) for other in opened)] == []
 
 
 def test_a_metric_has_a_name_of_its_own_for_each_series() -> None:

@@ -232,7 +232,8 @@ def test_a_program_ends_while_an_upload_hangs(tmp_path: Path) -> None:
     assert program.returncode == 0
 
 
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "object-schema.md"
+PROJECT = Path(__file__).resolve().parents[1]
+DOCUMENT = PROJECT / "docs" / "object-schema.md"
 
 
 def test_the_documented_lines_have_the_fields_of_their_kind_and_no_other() -> None:
@@ -241,6 +242,14 @@ def test_the_documented_lines_have_the_fields_of_their_kind_and_no_other() -> No
     for kind, line in lines:
         assert list(json.loads(line)) == list(KINDS[kind].__struct_fields__)
         msgspec.json.decode(line, type=KINDS[kind])
+
+
+def test_every_type_of_event_is_documented() -> None:
+    sources = (PROJECT / "src" / "edge_mlops_monitor").rglob("*.py")
+    told = re.compile(r'(?:\.(?:event|order)\(\s*|\btype=|\bChange\(\s*)"([a-z_]{3,})"')
+    types = {name for path in sources for name in told.findall(path.read_text(encoding="utf-8"))}
+    assert {"loss", "generation", "rebaseline", "spike", "drift"} <= types
+    assert [name for name in sorted(types) if f"`{name}`" not in DOCUMENT.read_text(encoding="utf-8")] == []
 
 
 def test_the_documented_queries_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

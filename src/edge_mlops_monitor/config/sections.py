@@ -1,7 +1,7 @@
 """What can be set: every key once, with its type, bounds, default and meaning.
 
 The descriptions here are the only ones: the file that `init` writes and the tables of
-docs/configuration.md are made from them. Adding a key is adding a line here.
+docs/configuration.md (by docs/tables.py) are made from them. Adding a key is adding a line here.
 """
 
 from __future__ import annotations

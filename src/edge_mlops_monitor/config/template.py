@@ -1,13 +1,12 @@
-"""The commented config that `init` writes and the tables of docs/configuration.md, from the sections."""
+"""The commented config that `init` writes, from the sections."""
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from typing import Any
 
 from edge_mlops_monitor.config import SECTIONS, Config
-from edge_mlops_monitor.config.checking import allowed, declared, plain
+from edge_mlops_monitor.config.checking import declared, plain
 from edge_mlops_monitor.config.effects import idle_keys
 from edge_mlops_monitor.config.sections import Section
 
@@ -67,42 +66,3 @@ def _spelled(key: str, default: Any) -> str:
     if key in EXAMPLES:
         return EXAMPLES[key]
     return '""' if default == "" else plain(default)
-
-
-def reference_tables() -> str:
-    """The tables of docs/configuration.md: every key of every section, in Markdown."""
-    return "\n".join(_table(name, cls) for name, cls in SECTIONS.items())
-
-
-def _table(name: str, cls: type[Section]) -> str:
-    defaults = cls()
-    lines = [
-        f"### `{name}`",
-        "",
-        cls.title,
-        "",
-        "| key | default | takes | meaning |",
-        "| --- | --- | --- | --- |",
-    ]
-    for key, annotation in declared(cls).items():
-        default = getattr(defaults, key)
-        spelled = "`{}`" if default == {} else "empty" if default in (None, "") else f"`{plain(default)}`"
-        meaning = description(annotation).replace("|", "\\|")
-        lines.append(f"| `{key}` | {spelled} | {allowed(annotation)} | {meaning} |")
-    return "\n".join(lines) + "\n"
-
-
-def document(text: str) -> str:
-    """The text of docs/configuration.md with its tables as the sections have them now."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{reference_tables()}\n{END}{after}"
-
-
-BEGIN, END = "<!-- keys: made from the code -->", "<!-- end of keys -->"
-
-if __name__ == "__main__":
-    from pathlib import Path
-
-    page = Path(sys.argv[1])
-    page.write_text(document(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -26,12 +26,14 @@ class Instrument(NamedTuple):
 
 
 class Collector:
-    """Reads one part of the machine; subclasses declare `instruments` and define `collect`.
+    """Reads one part of the machine; subclasses declare `reads` and `instruments` and define `collect`.
 
+    `reads` names the files that the metrics come from, as they lie on a machine.
     `pid` is the process being monitored (None: this one), `paths` lie on the file systems to watch beside the
     root's, `max_devices` bounds how many disks, interfaces or sensors are reported.
     """
 
+    reads: ClassVar[tuple[str, ...]] = ()
     instruments: ClassVar[Mapping[str, Instrument]] = {}
 
     def __init__(

@@ -26,6 +26,7 @@ class Cpu(Collector):
     went back (hot plug, a container moved), is left out until the next sample.
     """
 
+    reads: ClassVar[tuple[str, ...]] = ("/proc/stat",)
     instruments: ClassVar[Mapping[str, Instrument]] = {
         UTILIZATION: Instrument(
             "1",

@@ -29,6 +29,7 @@ class DiskCounts(NamedTuple):
 class DiskIo(Collector):
     """Bytes and operations of each disk since boot; disks that were never used are left out."""
 
+    reads: ClassVar[tuple[str, ...]] = ("/proc/diskstats",)
     instruments: ClassVar[Mapping[str, Instrument]] = {
         IO: Instrument("By", "counter", "Bytes since boot", ("system.device", "disk.io.direction")),
         OPERATIONS: Instrument(

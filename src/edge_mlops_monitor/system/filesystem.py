@@ -25,6 +25,7 @@ class Mount(NamedTuple):
 class Filesystem(Collector):
     """Space on the root file system and on those of `paths`, each reported once."""
 
+    reads: ClassVar[tuple[str, ...]] = ("/proc/self/mountinfo", "statvfs")
     instruments: ClassVar[Mapping[str, Instrument]] = {
         USAGE: Instrument(
             "By", "updowncounter", "Space by state: used, free, reserved (for root)", _ATTRIBUTES

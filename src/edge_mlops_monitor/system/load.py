@@ -14,6 +14,7 @@ _DESCRIPTION = "Threads running or waiting to, averaged over {}"
 class Load(Collector):
     """The three load averages of /proc/loadavg."""
 
+    reads: ClassVar[tuple[str, ...]] = ("/proc/loadavg",)
     instruments: ClassVar[Mapping[str, Instrument]] = {
         "system.cpu.load_average.1m": Instrument("{thread}", "gauge", _DESCRIPTION.format("a minute")),
         "system.cpu.load_average.5m": Instrument("{thread}", "gauge", _DESCRIPTION.format("5 minutes")),

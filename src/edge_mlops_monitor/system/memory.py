@@ -22,6 +22,7 @@ class Memory(Collector):
     reclaimable kernel memory counts as cached.
     """
 
+    reads: ClassVar[tuple[str, ...]] = ("/proc/meminfo",)
     instruments: ClassVar[Mapping[str, Instrument]] = {
         USAGE: Instrument(
             "By", "updowncounter", "Memory by state: used, free, buffers, cached", ("system.memory.state",)

@@ -44,6 +44,7 @@ class Network(Collector):
     Errors and dropped packets are emitted from the first one on: their absence means none.
     """
 
+    reads: ClassVar[tuple[str, ...]] = ("/proc/net/dev",)
     instruments: ClassVar[Mapping[str, Instrument]] = {
         IO: Instrument("By", "counter", "Bytes since boot", _ATTRIBUTES),
         ERRORS: Instrument("{error}", "counter", "Errors since boot, once there was one", _ATTRIBUTES),

@@ -27,6 +27,7 @@ _COLLECTORS: tuple[type[Collector], ...] = (
 class Portable(Collector):
     """What psutil knows on any system, under the names of the collectors that read /proc."""
 
+    reads: ClassVar[tuple[str, ...]] = ("psutil",)
     instruments: ClassVar[Mapping[str, Instrument]] = {
         name: instrument for collector in _COLLECTORS for name, instrument in collector.instruments.items()
     }

@@ -31,6 +31,7 @@ class ProcessStat(NamedTuple):
 class Process(Collector):
     """The watched process, this one unless `pid` names another; nothing once it has ended."""
 
+    reads: ClassVar[tuple[str, ...]] = ("/proc/self/stat", "/proc/self/fd")
     instruments: ClassVar[Mapping[str, Instrument]] = {
         CPU: Instrument("1", "gauge", "CPU time since the last sample by elapsed time and cores", _PID),
         MEMORY: Instrument("By", "updowncounter", "Resident memory", _PID),

@@ -23,6 +23,7 @@ class Thermal(Collector):
     shows many thermal zones a second time as a hardware monitor of the same name; those are reported once.
     """
 
+    reads: ClassVar[tuple[str, ...]] = ("/sys/class/thermal", "/sys/class/hwmon")
     instruments: ClassVar[Mapping[str, Instrument]] = {
         TEMPERATURE: Instrument("Cel", "gauge", "Temperature of a sensor", ("hw.id", "hw.name")),
     }

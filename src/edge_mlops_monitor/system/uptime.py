@@ -14,6 +14,7 @@ UPTIME = "system.uptime"
 class Uptime(Collector):
     """Seconds since boot, from /proc/uptime."""
 
+    reads: ClassVar[tuple[str, ...]] = ("/proc/uptime",)
     instruments: ClassVar[Mapping[str, Instrument]] = {
         UPTIME: Instrument("s", "gauge", "Time since boot, suspended time included")
     }

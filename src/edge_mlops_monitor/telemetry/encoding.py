@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
+from string import Formatter
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.records import Record
 
 CONTENT_TYPE = "application/gzip"
+LAYOUT = "{prefix}v1/kind={kind}/dt={date}/{device_id}-{generation}-{first_seq:012d}-{last_seq:012d}.jsonl.gz"
 
 # Level 2 costs a quarter more time than level 1 and takes 3 to 5 % off; of sensor values with three
 # decimals level 1 leaves 20.0 % and level 2 19.1 %. Level 6 takes three to four times as long.
@@ -44,21 +46,38 @@ class ObjectKey(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     kind: str
+    """What the records are: one of the kinds below."""
     date: str
+    """UTC date of sealing, by the device's clock (which may be wrong: a record's `ts` is its own)."""
     device_id: str
+    """The device: up to 64 letters, digits, `.`, `_`, `-`."""
     generation: str
+    """As in the records; it never contains `-`."""
     first_seq: int
+    """Number of the first record, in 12 digits."""
     last_seq: int
+    """Number of the last record, in 12 digits."""
     prefix: str = ""
+    """As configured, with its slash; may be empty."""
 
     def __str__(self) -> str:
-        name = f"{self.device_id}-{self.generation}-{self.first_seq:012d}-{self.last_seq:012d}.jsonl.gz"
-        return f"{self.prefix}v1/kind={self.kind}/dt={self.date}/{name}"
+        return LAYOUT.format(**msgspec.structs.asdict(self))
 
 
+_PARTS = {
+    "prefix": r".*?",
+    "kind": r"[a-z]+",
+    "date": r"\d{4}-\d\d-\d\d",
+    "device_id": r"[A-Za-z0-9._-]{1,64}",
+    "generation": r"[A-Za-z0-9.]+",
+    "first_seq": r"\d{12}",
+    "last_seq": r"\d{12}",
+}
 _KEY = re.compile(
-    r"(?P<prefix>.*?)v1/kind=(?P<kind>[a-z]+)/dt=(?P<date>\d{4}-\d\d-\d\d)/"
-    r"(?P<device_id>[A-Za-z0-9._-]{1,64})-(?P<generation>[A-Za-z0-9.]+)-(?P<first>\d{12})-(?P<last>\d{12})\.jsonl\.gz",
+    "".join(
+        re.escape(text) + (f"(?P<{part}>{_PARTS[part]})" if part else "")
+        for text, part, _, _ in Formatter().parse(LAYOUT)
+    ),
     re.ASCII,
 )
 
@@ -74,7 +93,7 @@ def parse_key(key: str) -> ObjectKey:
             f"{key[:200]!r} is not the key of an object of this package; see docs/object-schema.md"
         )
     parts = found.groupdict()
-    first, last = int(parts.pop("first")), int(parts.pop("last"))
+    first, last = int(parts.pop("first_seq")), int(parts.pop("last_seq"))
     return ObjectKey(first_seq=first, last_seq=last, **parts)
 
 
