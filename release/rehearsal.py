@@ -23,12 +23,6 @@ from release.problem import Problem
 from release.project import Project, install_editable, last_line, run
 from release.steps import released
 
-IDENTITY = {
-    f"GIT_{who}_{what}": value
-    for who in ("AUTHOR", "COMMITTER")
-    for what, value in (("NAME", "Release rehearsal"), ("EMAIL", "rehearsal@localhost"))
-}
-
 
 class Stage(NamedTuple):
     """A clone with a remote of its own, two indexes, and the settings with which it releases to them."""
@@ -131,7 +125,7 @@ def _fragment(clone: Project, name: str) -> None:
     path = clone.root / "changelog.d" / f"+{name}.fixed.md"
     path.write_text("A rehearsed correction. Before, there was nothing to correct.\n")
     clone.git("add", str(path))
-    clone.git("-c", "user.name=Rehearsal", "-c", "user.email=r@localhost", "commit", "--quiet", "-m", name)
+    clone.git("commit", "--quiet", "-m", name)
 
 
 @contextmanager
@@ -156,6 +150,9 @@ def clone_of(project: Project, folder: Path) -> Project:
     project.git("clone", "--quiet", "--no-hardlinks", str(project.root), str(clone))
     cloned = Project(clone)
     cloned.git("switch", "--quiet", "--force-create", "main")
+    # In the clone and not in the environment, where the tests of the rehearsed release would see it.
+    cloned.git("config", "user.name", "Release rehearsal")
+    cloned.git("config", "user.email", "rehearsal@localhost")
     cloned.git("init", "--quiet", "--bare", "--initial-branch=main", str(remote))
     cloned.git("remote", "set-url", "origin", str(remote))
     Project(remote).git("config", "receive.shallowUpdate", "true")  # the checkout may be a shallow clone
@@ -176,14 +173,29 @@ def borrow_environment(clone: Project) -> None:
     # As plain folders: the .pth files in ours, which lead to the checkout, do not count.
     (packages / "borrowed.pth").write_text("\n".join(ours) + "\n")
     install_editable(clone, venv / "bin" / "python")
+    borrow_commands(venv / "bin")
     for stamp in ("core", "dev", "docs"):
         (venv / f".stamp-{stamp}").touch()
+
+
+def borrow_commands(folder: Path) -> None:
+    """The commands of what is installed, each run by the Python of that folder."""
+    from importlib.metadata import entry_points
+
+    for command in entry_points(group="console_scripts"):
+        script = folder / command.name
+        if not script.exists():
+            name = command.attr.partition(".")[0]
+            script.write_text(
+                f"#!{folder / 'python'}\nimport sys\nfrom {command.module} import {name}\n"
+                f"sys.exit({command.attr}())\n"
+            )
+            script.chmod(0o755)
 
 
 def settings(folder: Path, test: LocalIndex, production: LocalIndex) -> dict[str, str]:
     """What tells the release tool to use these indexes."""
     return {
-        **IDENTITY,
         "RELEASE_PYPIRC": str(folder / ".pypirc"),
         SETTINGS["testpypi"]: test.simple_url,
         SETTINGS["pypi"]: production.simple_url,

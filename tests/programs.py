@@ -5,18 +5,28 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
-def start(script: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start a Python program; what it prints can be read line by line."""
+@contextmanager
+def started(script: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """A Python program whose output can be read line by line; it ends with the block, also when a test fails.
+
+    One left behind would fail whichever test runs when it is collected.
+    """
     command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def run(script: str, *arguments: object, timeout: float = 200) -> str:
     """What a Python program prints; it must end with status 0."""
-    process = start(script, *arguments)
-    output, _ = process.communicate(timeout=timeout)
+    with started(script, *arguments) as process:
+        output, _ = process.communicate(timeout=timeout)
     assert process.returncode == 0, f"exit status {process.returncode}: {output}"
     return output
 

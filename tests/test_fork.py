@@ -10,7 +10,7 @@ import pytest
 
 from edge_mlops_monitor.records import Prediction
 from edge_mlops_monitor.store import Store
-from programs import run, start
+from programs import run, started
 
 MADE = """
 import os, signal, sys, threading, time
@@ -163,6 +163,7 @@ with store.transaction() as tx:
 
 def test_workers_of_a_preloaded_application_log_for_themselves(path: Path) -> None:
     text = """
+parent = os.getpid()
 monitor = made()
 monitor.start()
 
@@ -178,8 +179,8 @@ for _ in range(4):
         for i in range(25):
             predict(i)
         os.write(1, b"x")
-        while True:
-            time.sleep(60)
+        while os.getppid() == parent:
+            time.sleep(0.1)  # again and again: Python hears of a signal just before a sleep only after it
     children.append(child)
 sys.stdin.read()
 for child in children:
@@ -188,10 +189,10 @@ for child in children:
     ended(child)
 monitor.stop()
 """
-    process = start(MADE + text, path)
-    assert process.stdout is not None
-    assert process.stdout.read(4) == "xxxx"
-    process.communicate("", timeout=60)
+    with started(MADE + text, path) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(4) == "xxxx"
+        process.communicate("", timeout=200)
     assert process.returncode == 0
     assert stored(path) == {"worker": 100}
 
@@ -247,8 +248,8 @@ monitor.log_actual("p", 1)
 
 def test_nor_are_they_lost_by_an_exception(path: Path) -> None:
     text = "monitor = made()\nmonitor.start()\nmonitor.log_prediction(1, 'x')\nraise RuntimeError\n"
-    process = start(MADE + "sys.stderr.close()\n" + text, path)
-    process.communicate(timeout=60)
+    with started(MADE + "sys.stderr.close()\n" + text, path) as process:
+        process.communicate(timeout=200)
     assert process.returncode == 1
     assert stored(path) == {"x": 1}
 

@@ -6,13 +6,14 @@ import random
 import sqlite3
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from edge_mlops_monitor.records import Event, Prediction
 from edge_mlops_monitor.store import Store
-from programs import kill, start
+from programs import kill, started
 
 LOGS = """
     import random, sys
@@ -73,15 +74,19 @@ def run(path: Path, kills: int, writers: int, seed: int) -> None:
     sure: set[str] = set()
     names: set[str] = set()
     for turn in range(kills):
-        processes = [start(LOGS, path, f"w{turn}-{i}", chance.randrange(10**9)) for i in range(writers)]
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "began\n"
-        time.sleep(chance.uniform(0.0, 0.25))  # the moment of the kill is what is random here
-        for process in processes:
-            for known, new in zip((tried, sure), oracle(kill(process)), strict=True):
-                known |= new
-        names |= {f"w{turn}-{i}" for i in range(writers)}
+        each = [f"w{turn}-{i}" for i in range(writers)]
+        with ExitStack() as stack:
+            processes = [
+                stack.enter_context(started(LOGS, path, name, chance.randrange(10**9))) for name in each
+            ]
+            for process in processes:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "began\n"
+            time.sleep(chance.uniform(0.0, 0.25))  # the moment of the kill is what is random here
+            for process in processes:
+                for known, new in zip((tried, sure), oracle(kill(process)), strict=True):
+                    known |= new
+        names |= set(each)
         check(path, tried, sure, names)
     assert sure, "nothing was ever confirmed, so nothing was looked at"
 

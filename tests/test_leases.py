@@ -9,7 +9,7 @@ import pytest
 from edge_mlops_monitor import leases
 from edge_mlops_monitor.clock import ManualClock
 from edge_mlops_monitor.store import Store
-from programs import kill, start
+from programs import started
 
 HOLDS = """
     import sys, time
@@ -26,11 +26,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def answer(path: Path) -> bool:
-    process = start(HOLDS, path)
-    assert process.stdout is not None
-    said = process.stdout.readline()
-    kill(process)
-    return said == "True\n"
+    with started(HOLDS, path) as process:
+        assert process.stdout is not None
+        return process.stdout.readline() == "True\n"
 
 
 def test_a_lease_is_one_processs_until_it_is_released(path: Path) -> None:
@@ -49,17 +47,12 @@ def test_roles_are_held_apart(path: Path) -> None:
 
 
 def test_the_lease_of_a_killed_process_is_taken_over_at_once(path: Path) -> None:
-    holder = start(HOLDS, path)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "True\n"
-    store = Store(path)
-    assert leases.holders(store) == {"upload": holder.pid}
-    assert not leases.acquire(store, "upload")
-    holder.kill()
-    holder.wait()
-    holder.stdout.close()
-    assert holder.stdin is not None
-    holder.stdin.close()
+    with started(HOLDS, path) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        store = Store(path)
+        assert leases.holders(store) == {"upload": holder.pid}
+        assert not leases.acquire(store, "upload")
     assert leases.holders(store) == {}
     assert leases.acquire(store, "upload")
 
@@ -117,10 +110,9 @@ def test_a_lease_is_renewed_long_before_it_ends_and_not_every_time(path: Path) -
 
 
 def test_only_ones_own_lease_is_released(path: Path) -> None:
-    holder = start(HOLDS, path)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "True\n"
-    store = Store(path)
-    leases.release(store, "upload")
-    assert not leases.acquire(store, "upload")
-    kill(holder)
+    with started(HOLDS, path) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        store = Store(path)
+        leases.release(store, "upload")
+        assert not leases.acquire(store, "upload")

@@ -18,7 +18,7 @@ from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.records import DriftResult, Event, Prediction
 from edge_mlops_monitor.store import Store
-from programs import kill, start
+from programs import started
 
 LEARNS = {"learn_reference": 200, "learn_reference_hours": 0}
 FLUSHES = {"flush_interval_seconds": 0.01}
@@ -131,15 +131,14 @@ DECIDES = """
 def test_no_alarm_is_raised_twice_after_kills(tmp_path: Path) -> None:
     xs = values(1200, 600)
     for first in range(0, len(xs), 300):
-        process = start(DECIDES, tmp_path / "m.db")
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "began\n"
-        process.stdin.writelines(f"{first + i} {x}\n" for i, x in enumerate(xs[first : first + 300]))
-        process.stdin.flush()
-        for _ in range(3):
-            assert process.stdout.readline() == "decided\n"
-        kill(process)
+        with started(DECIDES, tmp_path / "m.db") as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stdout.readline() == "began\n"
+            process.stdin.writelines(f"{first + i} {x}\n" for i, x in enumerate(xs[first : first + 300]))
+            process.stdin.flush()
+            for _ in range(3):
+                assert process.stdout.readline() == "decided\n"
     monitor = made(tmp_path)
     monitor.check_drift()
     alarms = [event for event in monitor.events() if event.severity == "alarm"]

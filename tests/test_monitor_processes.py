@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from edge_mlops_monitor import EdgeMonitor, leases
 from edge_mlops_monitor.records import Event
 from edge_mlops_monitor.status import read_status
 from edge_mlops_monitor.store import Store
-from programs import kill, start
+from programs import kill, started
 
 RUNS = """
 import os, sys, time
@@ -52,19 +53,15 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def runs(path: Path, tmp_path: Path) -> Iterator[Callable[[str], Process]]:
-    started: list[Process] = []
+    with ExitStack() as stack:
 
-    def begin(name: str) -> Process:
-        process = start(RUNS, path, tmp_path / "bucket", name)
-        started.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "began\n"
-        return process
+        def begin(name: str) -> Process:
+            process = stack.enter_context(started(RUNS, path, tmp_path / "bucket", name))
+            assert process.stdout is not None
+            assert process.stdout.readline() == "began\n"
+            return process
 
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            kill(process)
+        yield begin
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
+from importlib.metadata import version as installed
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,15 @@ def test_the_guide_names_every_command_of_the_tool(project: Project) -> None:
     assert [name for name in listed if f"-m release {name}" not in shown] == []
     assert REHEARSED in shown
     assert "make release VERSION=" in shown
+
+
+def test_the_clone_has_the_commands_of_what_it_borrows(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec '{sys.executable}' \"$@\"\n")
+    python.chmod(0o755)
+    rehearsal.borrow_commands(tmp_path)
+    done = run([tmp_path / "devpi-server", "--version"], cwd=tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, installed("devpi-server"))
 
 
 @pytest.mark.soak

@@ -173,6 +173,8 @@ def test_bad_input_is_one_sentence_and_changes_nothing(
     scene: Scene, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL"):
+        monkeypatch.delenv(name, raising=False)
     git = scene.project.git
     make_bad(scene, case)
     before, tags = git("rev-parse", "HEAD"), scene.tags()

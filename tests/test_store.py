@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import stat
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from edge_mlops_monitor.clock import ManualClock
 from edge_mlops_monitor.errors import StoreError, StoreFullError, StoreTooNewError
 from edge_mlops_monitor.records import Actual, Event, Prediction, Profile, SystemMetric
 from edge_mlops_monitor.store import Store
-from programs import kill, run, start
+from programs import run, started
 
 APPENDS = """
     import sys
@@ -42,6 +43,15 @@ def actuals(count: int, first: int = 0) -> list[Actual]:
 def fill(store: Store, count: int) -> None:
     with store.transaction() as tx:
         tx.append("actuals", actuals(count))
+
+
+def four_append(path: Path, turns: int) -> list[str]:
+    """Four processes at once; the ids that they printed."""
+    with ExitStack() as stack:
+        writers = [stack.enter_context(started(APPENDS, path, name, turns)) for name in "abcd"]
+        printed = [line for writer in writers for line in writer.communicate(timeout=200)[0].split()]
+    assert [writer.returncode for writer in writers] == [0, 0, 0, 0]
+    return printed
 
 
 def last_event(store: Store) -> Event:
@@ -68,9 +78,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_four_processes_that_append_at_once_get_contiguous_numbers(path: Path) -> None:
-    writers = [start(APPENDS, path, name, 40) for name in "abcd"]
-    printed = [line for writer in writers for line in writer.communicate(timeout=60)[0].split()]
-    assert [writer.returncode for writer in writers] == [0, 0, 0, 0]
+    printed = four_append(path, 40)
     store = Store(path)
     stored = list(store.newest("predictions"))
     assert len(printed) == 4 * 120
@@ -158,20 +166,17 @@ def test_an_iterator_held_open_in_one_process_never_blocks_a_writer_in_another(p
 def test_a_reader_that_dies_half_way_leaves_no_lock(path: Path) -> None:
     store = Store(path)
     fill(store, 100)
-    reader = start(
-        """
+    reads = """
         import sys, time
         from edge_mlops_monitor.store import Store
         held = Store(sys.argv[1]).newest("actuals")
         next(held)
         print("reading", flush=True)
         time.sleep(600)
-        """,
-        path,
-    )
-    assert reader.stdout is not None
-    assert reader.stdout.readline() == "reading\n"
-    kill(reader)
+    """
+    with started(reads, path) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "reading\n"
     fill(store, 1)
     assert store.counts()["actuals"] == 101
 
@@ -378,10 +383,7 @@ def test_a_new_device_id_begins_a_generation(path: Path) -> None:
 
 def test_processes_that_open_at_once_after_a_boot_begin_one_generation(path: Path) -> None:
     Store(path, clock=ManualClock(boot_id="long ago")).close()
-    writers = [start(APPENDS, path, name, 5) for name in "abcd"]
-    for writer in writers:
-        writer.communicate(timeout=60)
-    assert [writer.returncode for writer in writers] == [0, 0, 0, 0]
+    four_append(path, 5)
     reasons = [event.data["reason"] for event in Store(path).newest("events") if isinstance(event, Event)]
     assert sorted(reasons) == ["first start", "new boot"]
 
@@ -462,9 +464,7 @@ def test_two_processes_that_meet_damage_at_once_share_one_fresh_database(path: P
         fill(store, 100)
     store.close()
     damage(path, "everything")
-    writers = [start(APPENDS, path, name, 20) for name in "abcd"]
-    printed = [line for writer in writers for line in writer.communicate(timeout=60)[0].split()]
-    assert [writer.returncode for writer in writers] == [0, 0, 0, 0]
+    printed = four_append(path, 20)
     stored = [record.id for record in Store(path).newest("predictions") if isinstance(record, Prediction)]
     assert sorted(stored) == sorted(printed)
 
