@@ -16,6 +16,7 @@ import pytest
 from edge_mlops_monitor import EdgeMonitor
 from edge_mlops_monitor.cli import main
 from edge_mlops_monitor.store import Store
+from programs import run
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +72,29 @@ def test_the_agent_measures_until_it_is_told_to_stop_and_ends_well(number, tmp_p
     assert "Traceback" not in errors
     assert "stopped" in errors
     assert Store(tmp_path / "m.db", create=False).generation
+
+
+def test_a_signal_is_heard_at_whatever_moment_it_comes():
+    # Children send one around the moment when the wait begins: a little before, or a little after.
+    text = """
+import os, random, signal, time
+from edge_mlops_monitor.cli.run import told_to_stop
+
+chance = random.Random(1)
+for turn in range(500):
+    with told_to_stop() as told:
+        pause = chance.uniform(0, 0.0003)
+        child = os.fork()
+        if child == 0:
+            ends = time.perf_counter() + pause
+            while time.perf_counter() < ends:
+                pass
+            os.kill(os.getppid(), signal.SIGTERM)
+            os._exit(0)
+        told.recv(1)
+    os.waitpid(child, 0)
+"""
+    run(text)
 
 
 def test_an_agent_with_a_wrong_config_says_so_and_ends_with_2():

@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import socket
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,35 @@ def run(config_path: Path | None) -> None:
 
     config = load(config_path)
     _log_to_stderr(config.model_logging.log_level)
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    monitor = EdgeMonitor(config=config)
-    monitor.start()
-    logger = logging.getLogger("edge_mlops_monitor")
-    logger.info("running; config %s, database %s", config.path or "defaults", config.storage.sqlite_path)
-    notify("READY=1")
-    stopped.wait()
-    notify("STOPPING=1")
-    monitor.stop()
+    with told_to_stop() as told:
+        monitor = EdgeMonitor(config=config)
+        monitor.start()
+        logger = logging.getLogger("edge_mlops_monitor")
+        logger.info("running; config %s, database %s", config.path or "defaults", config.storage.sqlite_path)
+        notify("READY=1")
+        told.recv(1)
+        notify("STOPPING=1")
+        monitor.stop()
     logger.info("stopped")
+
+
+@contextmanager
+def told_to_stop() -> Iterator[socket.socket]:
+    """A socket that can be read once SIGTERM or SIGINT has come.
+
+    Handlers of Python run between two of its instructions: one that sets an event could find the event's lock
+    held by what it interrupted, and a signal just before the wait would be heard of only at the next one.
+    """
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        writing.setblocking(False)
+        before = signal.set_wakeup_fd(writing.fileno())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        try:
+            yield reading
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 def _log_to_stderr(level: str) -> None:
