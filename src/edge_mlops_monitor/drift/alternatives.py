@@ -21,16 +21,18 @@ Floats = NDArray[np.float64]
 
 SHIFTS = (0.25, -0.25, 0.6, -0.6, 1.2, -1.2)
 SPREADS = (0.3, 0.6, -0.5, -1.5)  # about 1.3, 2.6, 0.75 and 0.55 times the standard deviation
-MISSING = (0.05, 0.3)  # share of rows
-UNSEEN = (0.05,)
+MISSING = ((0.01, 2.0), (0.05, 4.0), (0.3, 4.0))  # share of rows; or, where more, so many times the odds
+UNSEEN = ((0.02, 4.0), (0.1, 4.0))
 LABEL_ODDS = 2.5  # a label's odds become so many times as large
 TILTS = len(SHIFTS) + len(SPREADS) + len(MISSING) + len(UNSEEN)
+# What is bet on each tilt, where a memory has one: what is rare is told of by few rows, and takes more.
+STAKES = np.array([1.0] * (len(SHIFTS) + len(SPREADS)) + [2.0, 2.0, 1.0] + [6.0, 4.0])
 
 
 def cause_of(bet: int) -> str:
     """What a bet is on, where that has a name of its own: missing, unseen_category; else empty.
 
-    >>> cause_of(0), cause_of(TILTS - 1), cause_of(TILTS - 2)
+    >>> cause_of(0), cause_of(TILTS - 1), cause_of(TILTS - 3)
     ('', 'unseen_category', 'missing')
     """
     place = bet - len(SHIFTS) - len(SPREADS)
@@ -40,7 +42,7 @@ def cause_of(bet: int) -> str:
 
 
 def tilts(reference: FeatureReference, share: Floats) -> tuple[Floats, Floats]:
-    """The logs of the tilts of one feature's cells (tilts, cells), and which of the tilts it has.
+    """The logs of the tilts of one feature's cells (tilts, cells), and what is bet on each.
 
     `share` holds the null's share of each cell.
     """
@@ -63,9 +65,9 @@ def tilts(reference: FeatureReference, share: Floats) -> tuple[Floats, Floats]:
     if reference.only_rises:
         used[:row] *= np.array((*SHIFTS, *SPREADS)) > 0
     for cell, levels in ((size - 1, MISSING), (size - 2, UNSEEN if ordered < size - 1 else ())):
-        for level in levels:
+        for level, times in levels:
             odds = share[cell] / (1 - share[cell])
-            logs[row, cell] = math.log(max(level / (1 - level), 3 * odds) / odds)
+            logs[row, cell] = math.log(max(level / (1 - level) / odds, times))
             used[row] = 1
             row += 1
-    return logs, used
+    return logs, used * STAKES

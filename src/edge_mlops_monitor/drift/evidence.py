@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from edge_mlops_monitor.drift.alternatives import TILTS, tilts
 from edge_mlops_monitor.drift.context import LEAST_ROWS
 from edge_mlops_monitor.drift.history import STEP_ROWS, History
-from edge_mlops_monitor.drift.path import ALARMED, CEILING, RESTART, Path
+from edge_mlops_monitor.drift.path import AFTER_ROWS, ALARMED, Fading, Path
 from edge_mlops_monitor.drift.reference import FeatureReference
 from edge_mlops_monitor.drift.steps import SEGMENT_ROWS, Steps
 
@@ -46,12 +46,12 @@ STATE = {
     "seen": "kc",  # healthy counts so far, in each context
     "context": "1",  # number of the context that the bets are about
     "share": "c",  # shares of the cells that the bets are about, set anew at each segment
-    "memory": "mc",  # recent counts, forgetting
+    "memory": "mc",  # recent counts, forgetting, over what is left of a count since the segment began
     "log_sum": "bf",  # M is exp(log_sum) * part: sum of the log ratios since the segment began,
     "part": "bf",  # and what was put in, each over the ratios before it
     "since_row": "bf",  # row at which the change that a bet is on would have begun, to a segment
     "since_ts": "bf",
-    "after": "c",  # of features in alarm: counts since the change
+    "after": "c",  # of features in alarm: counts since the change, forgetting, in the same way
     "log_r": "f",  # of features in alarm: log of the evidence that the reference holds again
     "back_row": "f",  # row from which on the reference would hold again
     "level": "f",  # FINE, WARNED or ALARMED
@@ -71,6 +71,7 @@ class Evidence:
     """
 
     total: Floats  # by feature: the evidence of all bets
+    _path: Path | None  # the stretch that is worked on, until something but its steps changes the state
 
     def __init__(self, references: Sequence[FeatureReference]) -> None:
         sizes = np.array([reference.bins.size for reference in references], dtype=np.int64)
@@ -84,7 +85,7 @@ class Evidence:
         self.base = counts / self.tau[self.feature_of] + 0.5
         in_one = [not reference.contexts for reference in references]
         self._without_context = np.array(in_one, dtype=bool)[self.feature_of]
-        self.forget_by = 1 / np.array(MEMORIES)
+        self.fading = Fading(1 / np.array(MEMORIES), self.tau[self.feature_of])
         self.prior = np.array(PRIORS)
         self._set_bets()
         self.state = self._fresh()
@@ -94,15 +95,16 @@ class Evidence:
     def _set_bets(self) -> None:
         """The tilts of all cells, and the log of the share of the budget that each bet gets."""
         self.log_tilts = np.zeros((TILTS, self.cells))
-        used = np.ones((TILTS + len(MEMORIES), len(self.references)))
+        stakes = np.ones((TILTS + len(MEMORIES), len(self.references)))
         for feature, reference in enumerate(self.references):
             cells = self.cells_of(feature)
             share = self.base[:, cells].sum(axis=0) / self.base[:, cells].sum()
-            self.log_tilts[:, cells], used[:TILTS, feature] = tilts(reference, share)
-            used[TILTS:, feature] = not reference.only_rises  # a memory bets on any change
+            self.log_tilts[:, cells], stakes[:TILTS, feature] = tilts(reference, share)
+            stakes[TILTS:, feature] = not reference.only_rises  # a memory bets on any change
         self.tilts = np.exp(self.log_tilts)
+        self.log_tilts_at = np.concatenate((self.log_tilts.T, np.zeros((1, TILTS))))  # none where withheld
         with np.errstate(divide="ignore"):
-            self.log_bets = np.log(used / used.sum(axis=0))
+            self.log_bets = np.log(stakes / stakes.sum(axis=0))
 
     def _fresh(self) -> dict[str, NDArray[Any]]:
         sizes = {"m": len(MEMORIES), "f": len(self.references), "c": self.cells}
@@ -121,23 +123,16 @@ class Evidence:
     def advance(self, steps: Steps, start: int) -> tuple[int, Changes | None]:
         """Take in steps from index `start` on, up to the first at which a feature's level may change.
 
-        At most to the end of a segment. Returns the number of steps taken in so far, and what changed
-        at the last of them.
+        At most a stretch of them. Returns the number of steps taken in so far, and what changed at the
+        last of them.
         """
-        segment = steps.segment(start)
-        self._enter(int(steps.contexts[start]))
-        path = Path(self, steps, segment)
-        end, changes = segment.stop, None
-        for t in np.flatnonzero(self._may_change(path)).tolist():
-            row = steps.first_row + STEP_ROWS * (start + t + 1)
-            changes = self._changes(path.totals[t], path.log_r[t + 1], row)
-            if changes is not None:
-                end = start + t + 1
-                break
-        path.keep(end - start)
+        path = self._path
+        if path is None or path.steps is not steps or path.at != start or start == path.end:
+            self._enter(int(steps.contexts[start]))
+            path = self._path = Path(self, steps, steps.stretch(start))
+        end, changes = self._next(path)
+        path.keep(end)
         self.history.append(steps, slice(start, end))
-        if (steps.first_row + STEP_ROWS * end) % SEGMENT_ROWS == 0:
-            self._begin_segment(steps, end)
         return end, changes
 
     def _enter(self, context: int) -> None:
@@ -147,48 +142,25 @@ class Evidence:
             same = self._without_context
             state["seen"][context, same] = state["seen"][before, same]
             state["context"][0] = context
-            self._set_shares()
+            null = self.base[context] + state["seen"][context]
+            state["share"] = null / self.sums(null)[self.feature_of]
 
-    def _may_change(self, path: Path) -> NDArray[np.bool_]:
-        """At which steps a look is worth while."""
-        if self.state["level"].any():
-            return np.ones(len(path.totals), dtype=bool)
-        return np.asarray(path.totals.max(axis=1) >= WARNING)
-
-    def _changes(self, total: Floats, log_r: Floats, row: int) -> Changes | None:
-        level = self.state["level"]
-        up = np.where(level == FINE, WARNING, 1.0)
-        look = (row >= self.state["retry_row"]) | (row % SEGMENT_ROWS == 0)
-        rising = look & (total >= up) & (level != ALARMED)
-        falling = (total < CALM) & (level == WARNED)
+    def _next(self, path: Path) -> tuple[int, Changes | None]:
+        """The next step of a path after which the levels may change, and what changes there."""
+        level, after = self.state["level"], slice(path.at - path.begin, None)
+        totals, log_r = path.totals[after], path.log_r[after]
+        if not level.any() and totals.max() < WARNING:
+            return path.end, None
+        rows = path.steps.first_row + STEP_ROWS * np.arange(path.at + 1, path.end + 1)[:, None]
+        look = (rows >= self.state["retry_row"]) | (rows % SEGMENT_ROWS == 0)
+        rising = look & (totals >= np.where(level == FINE, WARNING, 1.0)) & (level != ALARMED)
+        falling = (totals < CALM) & (level == WARNED)
         back = log_r >= 0
-        if not (rising | falling | back).any():
-            return None
-        return Changes(*(np.flatnonzero(which).tolist() for which in (rising, falling, back)))
-
-    def _begin_segment(self, steps: Steps, end: int) -> None:
-        """Set the bets anew about the null as it is now known, and bound the evidence."""
-        state = self.state
-        state["part"] = np.minimum(self.evidence_of_bets, math.exp(CEILING))
-        began = state["part"] <= steps.shares[end - 1] * np.exp(self.log_bets) * RESTART
-        state["since_row"][began] = steps.first_row + (end - 1) * STEP_ROWS
-        state["since_ts"][began] = steps.ts[end - 1]
-        state["log_sum"][:] = 0.0
-        state["log_r"] = np.minimum(state["log_r"], CEILING)
-        self._set_shares()
-
-    def _set_shares(self) -> None:
-        context = int(self.state["context"][0])
-        null = self.base[context] + self.state["seen"][context]
-        self.state["share"][:] = null / self.sums(null)[self.feature_of]
-        self._set_odds()
-
-    def _set_odds(self) -> None:
-        """The logs of the shares of all cells under each tilt; a row that is withheld has none."""
-        share = self.state["share"]
-        norm = np.log(self.sums(share * self.tilts))[:, self.feature_of]
-        self.log_odds = np.zeros((self.cells + 1, TILTS))
-        self.log_odds[:-1] = (np.log(share) + self.log_tilts - norm).T
+        at = (rising | falling | back).any(axis=1).nonzero()[0]
+        if not len(at):
+            return path.end, None
+        changed = (np.flatnonzero(which[at[0]]).tolist() for which in (rising, falling, back))
+        return path.at + int(at[0]) + 1, Changes(*changed)
 
     def keep(self, features: Sequence[int], references: Sequence[FeatureReference] = ()) -> Evidence:
         """The evidence on some of the features, and on new ones."""
@@ -274,10 +246,11 @@ class Evidence:
         freedom = (len(counts) - 1) / 2
         return g <= freedom + math.sqrt(freedom) and float(by_tilt.max()) <= BACK_LOG_RATIO
 
-    def alarm(self, feature: int, since: Floats) -> None:
-        """Put a feature into alarm: the counts since the change leave the picture of the healthy time."""
+    def alarm(self, feature: int, since: Floats, row: int) -> None:
+        """Put a feature into alarm at a row: the counts since the change leave the healthy ones."""
         state, cells = self.state, self.cells_of(feature)
-        state["after"][cells] = since
+        since_segment = (row + 1) % SEGMENT_ROWS / AFTER_ROWS / self.tau[feature]
+        state["after"][cells] = since * math.exp(since_segment)
         context = int(state["context"][0])
         state["seen"][context, cells] = np.maximum(state["seen"][context, cells] - since, 0.0)
         state["level"][feature] = ALARMED
@@ -291,8 +264,13 @@ class Evidence:
         state["after"][cells] = 0.0
         self._empty(feature)
 
+    def is_not_back(self, feature: int) -> None:
+        """Look for a feature's return to its reference from the next row on."""
+        self.state["log_r"][feature] = -math.inf
+        self._path = None
+
     def _empty(self, feature: int) -> None:
-        state = self.state
+        state, self._path = self.state, None
         state["log_sum"][:, feature] = state["part"][:, feature] = 0.0
         state["log_r"][feature] = -math.inf
         self.total[feature] = 0.0
@@ -300,7 +278,7 @@ class Evidence:
     def resume(self) -> None:
         """Compute what follows from a state that was put in place."""
         self.total = self.evidence_of_bets.sum(axis=0)
-        self._set_odds()
+        self._path = None
 
 
 class Changes:

@@ -76,24 +76,25 @@ class History:
         }
 
     def append(self, steps: Taken, part: slice) -> None:
-        """Take in a part of these steps, at most `RECENT_STEPS` less a block."""
-        state = self.state
+        """Take in a part of these steps."""
         first, end = (steps.first_row // STEP_ROWS + place for place in (part.start, part.stop))
-        places = np.arange(first, end) % RECENT_STEPS
-        state["step_counts"][places], state["step_moments"][places] = steps.counts[part], steps.moments[part]
-        state["step_share"][places], state["step_ts"][places] = steps.shares[part], steps.ts[part]
-        state["step_context"][places] = steps.contexts[part]
-        self._close(np.arange(first // BLOCK_STEPS, end // BLOCK_STEPS))
-
-    def _close(self, blocks: NDArray[np.int64]) -> None:
-        """Sum up the steps of blocks that are complete."""
-        state, places = self.state, blocks % RING
-        steps = (blocks[:, None] * BLOCK_STEPS + np.arange(BLOCK_STEPS)) % RECENT_STEPS
-        state["block_counts"][places] = state["step_counts"][steps].sum(axis=1)
-        state["block_moments"][places] = state["step_moments"][steps].sum(axis=1)
-        state["block_share"][places] = state["step_share"][steps].sum(axis=1)
-        state["block_ts"][places] = state["step_ts"][steps[:, 0]]
-        state["block_context"][places] = state["step_context"][steps[:, 0]]
+        waiting, blocks = first % BLOCK_STEPS, end // BLOCK_STEPS - first // BLOCK_STEPS
+        given: dict[str, NDArray[Any]] = {
+            "counts": steps.counts[part].astype(np.uint8),
+            "moments": steps.moments[part],
+            "share": steps.shares[part],
+            "ts": steps.ts[part],
+            "context": steps.contexts[part],
+        }
+        for name, values in given.items():
+            ring = self.state[f"step_{name}"]
+            if blocks:
+                oldest = (first - waiting) % RECENT_STEPS
+                whole = np.concatenate((ring[oldest : oldest + waiting], values))[: blocks * BLOCK_STEPS]
+                whole = whole.reshape(blocks, BLOCK_STEPS, *ring.shape[1:])
+                of_blocks = whole[:, 0] if name in ("ts", "context") else whole.sum(axis=1, dtype=ring.dtype)
+                _put(self.state[f"block_{name}"], first // BLOCK_STEPS, of_blocks)
+            _put(ring, first, values)
 
     def since(
         self, cells: slice, feature: int, first_row: int, last_row: int, context: int | None = None
@@ -137,3 +138,12 @@ class History:
                 self.state[name][:] = other.state[name]
             else:
                 self.state[name][..., : len(places)] = other.state[name][..., places]
+
+
+def _put(ring: NDArray[Any], first: int, values: NDArray[Any]) -> None:
+    """Put the last values, numbered from `first` on, into their places of a ring."""
+    skipped = max(0, len(values) - len(ring))
+    place = (first + skipped) % len(ring)
+    fitting = min(len(ring) - place, len(values) - skipped)
+    ring[place : place + fitting] = values[skipped : skipped + fitting]
+    ring[: len(values) - skipped - fitting] = values[skipped + fitting :]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from edge_mlops_monitor.drift.batch import WITHHELD, Batch
 from edge_mlops_monitor.drift.budget import SHARES
 from edge_mlops_monitor.drift.evidence import FINE, RETRY_ROWS, WARNED, Evidence
 from edge_mlops_monitor.drift.findings import Change, Where, centre_of, change_of, scale_of
+from edge_mlops_monitor.drift.groups import arrays_of
 from edge_mlops_monitor.drift.history import STEP_ROWS
 from edge_mlops_monitor.drift.onset import Onset, onset
 from edge_mlops_monitor.drift.path import ALARMED
@@ -42,6 +42,7 @@ class EvidenceJudge:
         self.names: list[str] = []
         self.evidence = Evidence([])
         self.alarms: dict[str, dict[str, Any]] = {}  # open alarms: since when, which event
+        self._arrays: dict[str, list[str]] = {}  # by feature of an array: all of that array
         self._scale()
 
     @property
@@ -60,6 +61,8 @@ class EvidenceJudge:
         self.names = [self.names[feature] for feature in features] + list(names)
         self.evidence = self.evidence.keep(features, references)
         self.alarms = {name: data for name, data in self.alarms.items() if name in self.names}
+        of = arrays_of(self.names)
+        self._arrays = {name: [other for other in of if of[other] == array] for name, array in of.items()}
         self._scale()
 
     def _scale(self) -> None:
@@ -153,7 +156,7 @@ class EvidenceJudge:
             "context": since.context,
         }
         result = self._result(feature, where, change, ALARMED)
-        self.evidence.alarm(feature, since.counts)
+        self.evidence.alarm(feature, since.counts, where.row)
         return [(block, result), (block, event)]
 
     def _is_enough(self, feature: int, since: Onset) -> bool:
@@ -176,10 +179,13 @@ class EvidenceJudge:
         opened = self.alarms[where.feature]
         is_back = self.evidence.is_back(feature, where.row, opened["size"], opened["context"])
         if is_back is False:
-            self.evidence.state["log_r"][feature] = -math.inf
+            self.evidence.is_not_back(feature)
         if not is_back:
             return []
-        self.evidence.recover(feature)
+        for name in self._arrays.get(where.feature, [where.feature]):
+            place = self.names.index(name)
+            if place == feature or self.evidence.state["level"][place] != ALARMED:
+                self.evidence.recover(place)  # explained by the fault that is over
         del self.alarms[where.feature]
         event = findings.recovery(where, opened["type"], "is back at its reference", opened["since"])
         return [(block, self._result(feature, where, self.recent(feature, where.row), FINE)), (block, event)]

@@ -1,8 +1,9 @@
-"""The evidence along one segment of rows: everything before each step and after the last, at once."""
+"""The evidence along a stretch of rows: everything before each step and after the last, at once."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.alternatives import TILTS
 from edge_mlops_monitor.drift.history import STEP_ROWS
+from edge_mlops_monitor.drift.steps import SEGMENT_ROWS
 
 if TYPE_CHECKING:
     from edge_mlops_monitor.drift.evidence import Evidence
@@ -22,39 +24,71 @@ AFTER_ROWS = 2000.0  # most rows that the picture of the time after a change is 
 CEILING = 20.0  # of log M, so that what is held back by the minimum effect can fall again
 MOST_LOG_RATIO = 30.0  # of a step, so that a segment cannot leave the range of a float
 RESTART = 2.0  # a bet's change would have begun anew while its M is less than so many times w
+STEPS = SEGMENT_ROWS // STEP_ROWS
+NARROW = 64  # columns up to which NumPy's own accumulation is faster than a loop over the rows
+
+
+class Fading:
+    """By how much memories (memories, cells) fade from step to step, as seen from a segment's beginning.
+
+    `decay[j]` is what is left after `j` steps, `growth[j]` what a count in step `j` weighs in return. Rows
+    that are withheld let memories fade too.
+    """
+
+    def __init__(self, forget_by: Floats, tau: Floats) -> None:
+        each = STEP_ROWS * forget_by[:, None] / tau
+        steps = np.arange(STEPS)[:, None, None]
+        self.decay, self.growth = np.exp(-each * steps), np.exp(each * (steps + 1))
+        self.over_segment = np.exp(-each * STEPS)
 
 
 class Path:
-    """What memories, null and evidence are before each step of a segment and after the last, all at once.
+    """What memories, null and evidence are before each step of a stretch and after the last, all at once.
 
-    `totals` (steps, features) is the evidence after each step; the others begin with the state before
-    the first.
+    `totals` (steps, features) is the evidence after each step, `log_r` (steps, features) that the reference
+    holds again. The stretch is cut where a segment ends; there the bets are set anew about the null as it
+    is then known, and the evidence so far goes on as `part`. `at` is the step up to which the state of the
+    evidence is that of the path.
     """
 
-    def __init__(self, evidence: Evidence, steps: Steps, segment: slice) -> None:
+    def __init__(self, evidence: Evidence, steps: Steps, stretch: slice) -> None:
+        self.steps, self.begin, self.at, self.end = steps, stretch.start, stretch.start, stretch.stop
         self._evidence, state = evidence, evidence.state
-        self._codes = steps.codes[segment]
-        self._same, self._before = steps.same[segment], steps.before[segment]
-        self._shares = steps.shares[segment]
-        self._first_row = steps.first_row + segment.start * STEP_ROWS
+        self._codes = steps.codes[stretch]
+        self._same, self._before = steps.same[stretch], steps.before[stretch]
+        self._shares = steps.shares[stretch]
         self._withheld = self._codes == evidence.cells
         self._alarmed = state["level"] == ALARMED
         self._any_withheld = bool(self._withheld.any())
         self._cells = np.where(self._withheld, 0, self._codes) if self._any_withheld else self._codes
-        self._counts = steps.counts[segment] / evidence.tau[evidence.feature_of]
         self._rows = (STEP_ROWS - self._withheld.sum(axis=1)).astype(np.float64)
+        self._cuts = steps.cuts(stretch)
+        self._piece = np.searchsorted(self._cuts, np.arange(len(self._codes)), side="right")
+        starts = [0, *(cut + piece for piece, cut in enumerate(self._cuts.tolist(), 1))]
+        self._begins = list(zip(starts, [*starts[1:], len(self._codes) + len(starts)], strict=True))
+        self._first_place = (steps.first_row // STEP_ROWS + stretch.start) % STEPS
+        self._counts = steps.counts[stretch] / evidence.tau[evidence.feature_of]
         healthy = self._counts
         if self._alarmed.any():
             healthy = healthy * ~self._alarmed[evidence.feature_of]
         self._context = int(state["context"][0])
         self._seen = _running(state["seen"][self._context], healthy)
-        log_null = self._log_predictive(evidence.base[self._context] + self._seen[:-1])
+        null = evidence.base[self._context] + self._seen
+        self._share = self._shares_of_cells(null[self._cuts])
+        log_null = self._log_predictive(null[:-1])
         self._accumulate(self._log_bets(log_null))
-        self.log_r = np.broadcast_to(state["log_r"], (len(self._codes) + 1, len(state["log_r"])))
+        self.log_r = np.broadcast_to(state["log_r"], (len(self._codes), len(state["log_r"])))
         if self._alarmed.any():
-            self._after = self._forgetting(state["after"][None], np.array([1 / AFTER_ROWS]))[:, 0]
-            log_after = self._log_predictive(self._after[:-1] + 0.5)
+            fading = Fading(np.array([1 / AFTER_ROWS]), evidence.tau[evidence.feature_of])
+            after, self._after = self._forgetting(state["after"][None], fading)
+            log_after = self._log_predictive(after[:, 0] + 0.5)
             self._look_back((log_null - log_after).sum(axis=1) / evidence.tau)
+
+    def _shares_of_cells(self, nulls: Floats) -> Floats:
+        """The shares of the cells that the bets are about in each piece between two cuts."""
+        evidence = self._evidence
+        shares = nulls / evidence.sums(nulls)[:, evidence.feature_of]
+        return np.concatenate((evidence.state["share"][None], shares))
 
     def _gather(self, tables: Floats) -> Floats:
         """Of tables of cells, one or more for each step, the values at the cells of its rows.
@@ -71,17 +105,23 @@ class Path:
             return logs
         return np.where(self._withheld if logs.ndim == 3 else self._withheld[:, :, None], 0.0, logs)
 
-    def _forgetting(self, first: Floats, forget_by: Floats) -> Floats:
-        """Memories (memories, cells) before each step, and after the last."""
-        evidence = self._evidence
-        rows = self._rows / evidence.tau if self._any_withheld else self._rows[:1] / evidence.tau
-        kept = np.exp(-rows[:, None, :] * forget_by[:, None])[..., evidence.feature_of]
-        path = np.empty((len(self._counts) + 1, *first.shape))
-        path[0] = first
-        for t, (before, after, counts) in enumerate(zip(path[:-1], path[1:], self._counts, strict=True)):
-            np.multiply(before, kept[t if self._any_withheld else 0], out=after)
-            np.add(after, counts, out=after)
-        return path
+    def _forgetting(self, first: Floats, fading: Fading) -> tuple[Floats, Floats]:
+        """Memories (steps, memories, cells) before each step, and what is kept of them, begun in each piece.
+
+        What is kept is a memory over what would be left of it since its segment began, so that only sums
+        are taken from step to step.
+        """
+        places = (self._first_place + np.arange(len(self._counts))) % STEPS
+        kept = np.empty((len(self._counts) + len(self._begins), *first.shape))
+        kept[0] = first
+        weighed = self._counts[:, None, :] * fading.growth[places]
+        for piece, (begin, end) in enumerate(self._begins):
+            if begin:
+                kept[begin] = kept[begin - 1] * fading.over_segment
+            kept[begin + 1 : end] = weighed[begin - piece : end - 1 - piece]
+            _run(kept[begin:end])
+        before = kept[np.arange(len(self._counts)) + self._piece] if len(self._begins) > 1 else kept[:-1]
+        return before * fading.decay[places], kept
 
     def _log_predictive(self, counts: Floats) -> Floats:
         """Log of the Dirichlet-multinomial probability of each row, given the rows of its step before it."""
@@ -91,62 +131,102 @@ class Path:
 
     def _log_bets(self, log_null: Floats) -> Floats:
         """Log ratios of each step (steps, bets, features)."""
-        evidence = self._evidence
+        evidence, rows = self._evidence, self._rows[:, None, :]
+        share = self._share.ravel().take((self._piece * evidence.cells)[:, None, None] + self._cells)
+        below = log_null.sum(axis=1)
+        norms = np.log(evidence.sums(self._share[:, None, :] * evidence.tilts))[self._piece]
+        plain = self._counted(np.log(share)).sum(axis=1) - below
         ratios = np.empty((len(self._codes), *evidence.log_bets.shape))
-        ratios[:, :TILTS] = evidence.log_odds.take(self._codes, axis=0).sum(axis=1).transpose(0, 2, 1)
-        ratios[:, TILTS:] = self._log_learned()
-        ratios -= log_null.sum(axis=1)[:, None, :]
+        ratios[:, :TILTS] = evidence.log_tilts_at.take(self._codes, axis=0).sum(axis=1).transpose(0, 2, 1)
+        ratios[:, :TILTS] += plain[:, None, :] - rows * norms
+        ratios[:, TILTS:] = self._log_learned(share) - below[:, None, :]
         ratios /= evidence.tau
         return np.clip(ratios, -MOST_LOG_RATIO, MOST_LOG_RATIO, out=ratios)
 
-    def _log_learned(self) -> Floats:
+    def _log_learned(self, share: Floats) -> Floats:
         """Log of the probability of each step's rows under the memories (steps, memories, features)."""
-        evidence, state = self._evidence, self._evidence.state
-        self._memory = self._forgetting(state["memory"], evidence.forget_by)
-        whole = evidence.sums(self._memory[:-1]) + evidence.prior[:, None]
-        learned = self._gather(self._memory[:-1])
-        learned += state["share"].take(self._cells)[:, :, None] * evidence.prior[:, None]
+        evidence = self._evidence
+        memory, self._memory = self._forgetting(evidence.state["memory"], evidence.fading)
+        whole = evidence.sums(memory) + evidence.prior[:, None]
+        learned = self._gather(memory)
+        learned += share[:, :, None] * evidence.prior[:, None]
         logs = self._counted(np.log(learned, out=learned))
         return np.asarray(logs.sum(axis=1) - np.log(whole) * self._rows[:, None, :])
 
     def _accumulate(self, ratios: Floats) -> None:
-        """The Shiryaev-Roberts recursion over the steps."""
+        """The Shiryaev-Roberts recursion over the steps, begun anew in each piece.
+
+        `_sums` and `_parts` hold for each piece what is at its beginning and after each of its steps.
+        """
         evidence, state = self._evidence, self._evidence.state
         gate = np.where(self._alarmed, 0.0, np.exp(evidence.log_bets))
-        self._sums = _running(state["log_sum"], ratios)
-        grown = np.exp(self._sums)
-        self._parts = _running(state["part"], self._shares[:, None, None] * gate / grown[:-1])
-        self.totals = (grown[1:] * self._parts[1:]).sum(axis=1)
+        sums = self._sums = np.zeros((len(ratios) + len(self._begins), *gate.shape))
+        sums[0] = state["log_sum"]
+        for piece, (begin, end) in enumerate(self._begins):
+            sums[begin + 1 : end] = ratios[begin - piece : end - 1 - piece]
+            _run(sums[begin:end])
+        grown = np.exp(sums)
+        parts = self._parts = np.empty(grown.shape)
+        parts[0] = state["part"]
+        for piece, (begin, end) in enumerate(self._begins):
+            if begin:
+                parts[begin] = np.minimum(grown[begin - 1] * parts[begin - 1], math.exp(CEILING))
+            shares = self._shares[begin - piece : end - 1 - piece, None, None]
+            np.divide(shares * gate, grown[begin : end - 1], out=parts[begin + 1 : end])
+            _run(parts[begin:end])
+        grown *= parts
+        self.totals = grown.sum(axis=1)[np.arange(1, len(ratios) + 1) + self._piece]
 
     def _look_back(self, ratios: Floats) -> None:
         """The same recursion, run backwards, for features in alarm: has the reference come back?"""
         state = self._evidence.state
-        self.log_r = np.empty((len(ratios) + 1, len(self._alarmed)))
+        self.log_r = np.empty((len(ratios), len(self._alarmed)))
         self._back_rows = np.empty(self.log_r.shape, dtype=np.int64)
-        self.log_r[0], self._back_rows[0] = state["log_r"], state["back_row"]
+        log_r, back_row = state["log_r"], state["back_row"]
         with np.errstate(divide="ignore"):
             gates = np.log(self._shares)[:, None] + np.where(self._alarmed, 0.0, -math.inf)
         for t, gate in enumerate(gates):
-            row = self._first_row + t * STEP_ROWS
-            fresh = self.log_r[t] <= gate + math.log(RESTART)
-            self._back_rows[t + 1] = np.where(fresh, row, self._back_rows[t])
-            self.log_r[t + 1] = np.minimum(np.logaddexp(self.log_r[t], gate) + ratios[t], CEILING)
+            row = self.steps.first_row + (self.begin + t) * STEP_ROWS
+            fresh = log_r <= gate + math.log(RESTART)
+            back_row = self._back_rows[t] = np.where(fresh, row, back_row)
+            log_r = self.log_r[t] = np.minimum(np.logaddexp(log_r, gate) + ratios[t], CEILING)
 
     def keep(self, end: int) -> None:
-        """Make the state what it is after so many steps."""
-        evidence, state = self._evidence, self._evidence.state
-        state["seen"][self._context], state["memory"] = self._seen[end], self._memory[end].copy()
-        state["log_sum"], state["part"] = self._sums[end].copy(), self._parts[end].copy()
-        evidence.total = self.totals[end - 1].copy()
+        """Make the state what it is after step `end` - 1 of the steps."""
+        evidence, state, after = self._evidence, self._evidence.state, end - self.begin
+        piece = int(np.searchsorted(self._cuts, after, side="right"))
+        state["seen"][self._context], state["share"] = self._seen[after], self._share[piece].copy()
+        state["memory"] = self._memory[after + piece].copy()
+        state["log_sum"] = self._sums[after + piece].copy()
+        state["part"] = self._parts[after + piece].copy()
+        evidence.total = self.totals[after - 1].copy()
         if self._alarmed.any():
-            state["after"] = self._after[end].copy()
-            state["log_r"], state["back_row"] = self.log_r[end].copy(), self._back_rows[end].copy()
+            state["after"] = self._after[after + piece, 0].copy()
+            state["log_r"] = self.log_r[after - 1].copy()
+            state["back_row"] = self._back_rows[after - 1].copy()
+        self._restart(self.at - self.begin, after)
+        self.at = end
+
+    def _restart(self, begin: int, end: int) -> None:
+        """Set back the beginnings of changes that the bets, at the cuts from `begin` on, say nothing of."""
+        steps, state = self.steps, self._evidence.state
+        for piece, cut in enumerate(self._cuts.tolist(), 1):
+            if begin < cut <= end:
+                least = self._shares[cut - 1] * np.exp(self._evidence.log_bets) * RESTART
+                began = self._parts[cut + piece] <= least
+                state["since_row"][began] = steps.first_row + (self.begin + cut - 1) * STEP_ROWS
+                state["since_ts"][began] = steps.ts[self.begin + cut - 1]
 
 
 def _running(first: Floats, steps: Floats) -> Floats:
-    """`first`, and its sums with the steps up to each; `accumulate` is slow along the first axis."""
-    path = np.empty((len(steps) + 1, *first.shape))
-    path[0] = first
-    for t, step in enumerate(steps):
-        np.add(path[t], step, out=path[t + 1])
-    return path
+    """`first`, and its sums with the steps up to each."""
+    return _run(np.concatenate((first[None], steps)))
+
+
+def _run(rows: Floats) -> Floats:
+    """The sums of the rows up to each, in their place."""
+    if rows[:1].size <= NARROW:
+        return np.add.accumulate(rows, axis=0, out=rows)
+    for before, row in pairwise(rows):
+        np.add(before, row, out=row)
+    return rows

@@ -11,6 +11,7 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 SEGMENT_ROWS = 100  # rows between two settings of the bets
+AT_ONCE = 20_000
 
 
 class Steps:
@@ -44,18 +45,23 @@ class Steps:
         counts = np.bincount(flat.ravel(), minlength=steps * (self.cells + 1)).reshape(steps, -1)
         return np.asarray(counts[:, :-1].astype(np.float64))
 
-    def segment(self, start: int) -> slice:
-        """The steps from `start` to the end of its segment, or of its context."""
-        row = self.first_row + start * STEP_ROWS
-        end = min(start + (SEGMENT_ROWS - row % SEGMENT_ROWS) // STEP_ROWS, len(self.codes))
-        others = np.flatnonzero(self.contexts[start:end] != self.contexts[start])
+    def stretch(self, start: int) -> slice:
+        """The steps from `start` on that are worked on at once: of one context, and not too many."""
+        end = min(start + max(SEGMENT_ROWS // STEP_ROWS, AT_ONCE // max(self.cells, 1)), len(self.codes))
+        others = (self.contexts[start:end] != self.contexts[start]).nonzero()[0]
         return slice(start, start + int(others[0]) if len(others) else end)
+
+    def cuts(self, stretch: slice) -> Codes:
+        """Where a segment ends within a stretch or at its end, counted from its beginning."""
+        row = self.first_row + stretch.start * STEP_ROWS
+        first = (SEGMENT_ROWS - row % SEGMENT_ROWS) // STEP_ROWS
+        return np.arange(first, stretch.stop - stretch.start + 1, SEGMENT_ROWS // STEP_ROWS)
 
 
 def _earlier(codes: Codes, cells: int) -> tuple[Codes, Codes]:
     """For each row: how many rows before it in its step are in the same cell, and how many at all."""
     same = np.zeros_like(codes)
-    for row in range(1, codes.shape[1]):
-        same[:, row] = (codes[:, :row] == codes[:, row : row + 1]).sum(axis=1)
+    for back in range(1, codes.shape[1]):
+        same[:, back:] += codes[:, back:] == codes[:, :-back]
     counted = (codes < cells).astype(np.int64)
     return same, np.add.accumulate(counted, axis=1) - counted
