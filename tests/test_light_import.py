@@ -79,3 +79,29 @@ def test_importing_leaves_logging_to_the_host(imported: dict[str, Any]) -> None:
     assert set(imported["handlers"]) <= {"NullHandler"}
     assert imported["level"] == 0
     assert imported["loaded_loggers"] == 30  # WARNING, as Python sets it
+
+
+DECIDES = """
+import sys
+from edge_mlops_monitor import EdgeMonitor
+config = {
+    "device_id": "named",  # else a name is made, once
+    "storage": {"sqlite_path": sys.argv[1]},
+    "drift_detection": {"learn_reference": 200, "learn_reference_hours": 0},
+}
+with EdgeMonitor(config=config) as monitor:
+    for number in range(600):
+        x = number * 0.618 % 1 + (number > 300)
+        monitor.log_prediction({"x": x}, None, model="m", timestamp=1e9 + number)
+    monitor.flush()
+    monitor.check_drift()
+    print(len([one for one in monitor.events() if one.severity == "alarm"]), *sys.modules)
+"""
+
+
+def test_deciding_brings_no_openssl_also_where_something_is_found(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", DECIDES, str(tmp_path / "m.db")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    alarms, *modules = done.stdout.split()
+    assert int(alarms) > 0
+    assert [name for name in ("_hashlib", "_ssl") if name in modules] == [], "3.4 MB of the 45 it may take"

@@ -6,7 +6,7 @@ so that whoever counts the records of a bucket sees why some are missing.
 
 from __future__ import annotations
 
-import secrets
+import os
 import zlib
 from typing import Any
 
@@ -27,14 +27,14 @@ def erase(store: Store, *, before: float | None = None, prediction_id: str | Non
     erased: dict[str, int] = {}
     if prediction_id is not None:
         with store.transaction() as tx:
-            tx.put(outbox.PURGES, secrets.token_bytes(8))
+            tx.put(outbox.PURGES, os.urandom(8))
             block = tx.find_block(prediction_id)
             erased["predictions"] = _erase(tx, block, "id", prediction_id) if block else 0
             tx.sql("DELETE FROM caller_ids WHERE id = ?", (prediction_id,))
         erased["actuals"] = _erase_everywhere(store, "actuals", "prediction_id", prediction_id)
     if before is not None:
         with store.transaction() as tx:
-            tx.put(PURGED_BEFORE, msgspec.msgpack.encode((before, secrets.token_bytes(8))))
+            tx.put(PURGED_BEFORE, msgspec.msgpack.encode((before, os.urandom(8))))
         for kind in KINDS:
             erased[kind] = erased.get(kind, 0) + _erase_before(store, kind, before)
     store.scrub()
@@ -45,7 +45,7 @@ def _erase_before(store: Store, kind: str, before: float) -> int:
     erased, after = 0, 0
     while True:
         with store.transaction() as tx:
-            tx.put(outbox.PURGES, secrets.token_bytes(8))
+            tx.put(outbox.PURGES, os.urandom(8))
             found = tx.blocks(kind, "b.key > ? AND b.first_ts < ? ORDER BY b.key LIMIT 1", (after, before))
             if not found:
                 return erased

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from datetime import datetime, timezone
 from typing import Any
 
@@ -182,10 +183,9 @@ def clock(ts: float, row: int) -> str:
 
 def event_id(type: str, where: Where) -> str:
     """The same finding has the same id, however often it is computed."""
-    import hashlib  # brings OpenSSL, 3.4 MB: not before there is a finding
-
     text = repr((type, where.stream, where.feature, where.row, where.ts))
-    return f"{type}-{hashlib.blake2s(text.encode(), digest_size=8).hexdigest()}"
+    # Seeded by the text's SHA-512, always alike; hashlib would bring OpenSSL, 3.4 MB.
+    return f"{type}-{random.Random(text).getrandbits(64):016x}"
 
 
 def event(type: str, severity: str, where: Where, message: str, data: dict[str, Any]) -> Event:

@@ -6,7 +6,7 @@ processes may seal at the same time: the one that finds the mark moved throws it
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ class Sealer:
 
     def seal(self, kinds: Iterable[str], max_records: int, group: str = "") -> str:
         """Seal up to `max_records` of each kind, the oldest first; the name of the group they form."""
-        group = group or secrets.token_hex(8)
+        group = group or os.urandom(8).hex()
         for kind in kinds:
             left = max_records
             while left > 0:
