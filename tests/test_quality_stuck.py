@@ -52,7 +52,7 @@ def test_runs_of_healthy_data_alarm_no_more_often_than_the_budget(healthy_values
         check = StuckCheck([run_lengths(healthy[:1000, i]) for i in range(4)])
         live = healthy[1000:]
         blocks = len(live) // 25
-        _, changes = check.check(live, np.zeros(len(live)), 0, np.full(blocks, math.log(1 / 10_000 / 4)))
+        _, changes = check.check(live, np.zeros(len(live)), 0, np.full(blocks, 1 / 10_000 / 4))
         alarms += sum(change.stuck for change in changes)
     assert alarms <= 20
 
@@ -67,10 +67,10 @@ def test_a_stuck_sensor_is_found_once_with_its_beginning_however_rows_are_cut(si
     for begin in range(0, 400, size):
         part = slice(begin, begin + size)
         withheld, changes = check.check(
-            values[part], np.arange(400.0)[part], begin, np.full(size // 25, math.log(1e-6))
+            values[part], np.arange(400.0)[part], begin, np.full(size // 25, 1e-6)
         )
         found += [(begin // 25 + change.block, change) for change in changes]
-        assert withheld[:, 0].sum() == 0
+        assert withheld is None or not withheld[:, 0].any()
     (first, stuck), (second, loose) = found
     assert (first, stuck.feature, stuck.stuck, stuck.value, stuck.run) == (4, 1, True, 7.0, 10)
     assert (stuck.since_row, stuck.since_ts) == (110, 110.0)

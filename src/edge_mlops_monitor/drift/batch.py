@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift.binning import CategoryBins, NumericBins, as_floats, only_finite
+from edge_mlops_monitor.drift.binning import CategoryBins, NumericBins, matrix
 from edge_mlops_monitor.drift.context import cells_between, labels_of
 from edge_mlops_monitor.drift.reference import Column, FeatureReference
 
 Floats = NDArray[np.float64]
 WITHHELD = -1  # the cell of a row that is no evidence
+TOGETHER = 64  # features that are put into cells at once; more would not fit in the processor's cache
 
 
 class Batch:
@@ -59,19 +60,47 @@ class Batch:
         return float(self.ts[(block + 1) * self.rows - 1])
 
 
+class Cells:
+    """The cells of the numbers of many features at once.
+
+    A number is compared with all ends of its feature's bins, which is faster than a search, since it does not
+    branch: how many it does not exceed tells the cell. NaN is not even below an end that is infinite.
+    """
+
+    def __init__(self, bins: Sequence[NumericBins | CategoryBins]) -> None:
+        edges = [one.edges if isinstance(one, NumericBins) else [] for one in bins]
+        most = 1 + max(map(len, edges), default=0)
+        self._edges = np.full((most, len(bins), 1), np.inf)
+        self._cells = np.empty((len(bins), most + 1), dtype=np.int64)
+        self._counted = np.uint8 if most < 256 else np.int64
+        for place, one in enumerate(bins):
+            self._cells[place] = one.size - 1  # missing
+            if isinstance(one, NumericBins):
+                self._edges[: len(one.edges), place, 0] = one.edges
+                self._cells[place, most - len(one.edges) :] = one.cells[::-1]
+
+    def of(self, values: Floats) -> NDArray[np.int64]:
+        """The cells of finite numbers (features, rows); NaN, which a category has, is missing."""
+        codes = np.empty(values.shape, dtype=np.int64)
+        for begin in range(0, len(values), TOGETHER):
+            part = slice(begin, begin + TOGETHER)
+            within = values[part] <= self._edges[:, part]
+            ends = np.add.reduce(within.view(np.uint8), axis=0, dtype=self._counted)
+            cells = self._cells[part]
+            codes[part] = cells.ravel().take(ends + np.arange(0, cells.size, cells.shape[1])[:, None])
+        return codes
+
+
 class Encoder:
     """Turns columns into the numbers and the cells of each feature."""
 
     def __init__(self, names: Sequence[str], references: Sequence[FeatureReference]) -> None:
         self._names = list(names)
         self._bins = [reference.bins for reference in references]
-        self._tables = [
-            (np.array(bins.edges), np.array(bins.cells, dtype=np.int64))
-            if isinstance(bins, NumericBins)
-            else None
-            for bins in self._bins
-        ]
+        self._numeric = [isinstance(bins, NumericBins) for bins in self._bins]
+        self._categories = [(i, bins) for i, bins in enumerate(self._bins) if isinstance(bins, CategoryBins)]
         self._missing = np.array([bins.size - 1 for bins in self._bins], dtype=np.int64)
+        self._cells = Cells(self._bins)
         self._contexts = [reference.contexts for reference in references]
         self.context = next((reference.context for reference in references if reference.context), "")
 
@@ -80,22 +109,13 @@ class Encoder:
 
         A feature without a column is missing.
         """
-        values = np.full((len(self._names), rows), np.nan)
-        codes = np.empty((len(self._names), rows), dtype=np.int64)
-        for place, (name, bins, table) in enumerate(zip(self._names, self._bins, self._tables, strict=True)):
-            column = columns.get(name)
-            if column is None:
-                codes[place] = bins.size - 1
-            elif isinstance(bins, CategoryBins):
+        found = [columns.get(name) for name in self._names]
+        numbers = [one if numeric else None for one, numeric in zip(found, self._numeric, strict=True)]
+        values = matrix(numbers, rows)
+        codes = self._cells.of(values)
+        for place, bins in self._categories:
+            if (column := found[place]) is not None:
                 codes[place] = bins.codes(_plain(column))
-            elif table is not None:
-                values[place] = as_floats(column)
-                codes[place] = table[1][table[0].searchsorted(values[place])]
-        only_finite(values)
-        numeric = np.array([table is not None for table in self._tables], dtype=bool)
-        missing = np.isnan(values) & numeric[:, None]
-        if missing.any():
-            codes = np.where(missing, self._missing[:, None], codes)
         return np.ascontiguousarray(values.T), np.ascontiguousarray(codes.T)
 
     def hold_to_contexts(

@@ -154,6 +154,24 @@ def as_floats(column: Sequence[Any] | NDArray[Any]) -> Floats:
         return np.array([_number(value) for value in found], dtype=np.float64)
 
 
+def matrix(columns: Sequence[Any], rows: int) -> Floats:
+    """Columns as floats, a line for each; NaN for whatever is no finite number, and where there is no column.
+
+    >>> matrix([[1, "2"], None, np.array([3.0, math.inf])], 2).tolist()
+    [[1.0, nan], [nan, nan], [3.0, nan]]
+    """
+    if columns and all(type(column) is np.ndarray and column.dtype.char == "d" for column in columns):
+        return only_finite(np.array(columns, dtype=np.float64))
+    flat = array("d")
+    for column in columns:
+        try:
+            flat.fromlist(column)  # what is no list of numbers is refused
+        except (TypeError, ValueError, OverflowError):
+            line = np.full(rows, math.nan) if column is None else as_floats(column)
+            flat.frombytes(line.tobytes())
+    return only_finite(np.array(flat).reshape(len(columns), rows))
+
+
 def only_finite(values: Floats) -> Floats:
     """The same array with NaN in place of infinities."""
     finite = np.isfinite(values)

@@ -150,17 +150,16 @@ class Checking:
     def _look(self, batch: Batch, columns: Mapping[str, Any], features: int, whole: Whole) -> _Looked:
         """Run the checks over a batch, and withhold what they marked."""
         weights = batch.shares * (SHARES["quality"] * EACH_CHECK / max(1, features))
-        before, codes = self.recent.copy(), batch.codes.copy()
+        before = self.recent
+        self.recent = np.concatenate((before, batch.values[-CONTEXT_ROWS:]))[-CONTEXT_ROWS:]
+        copies = self.duplicates.look(batch.values, batch.codes)
         wrong = self._wrong_types(batch, columns)
         constants = self.constants.look(batch.values, batch.first_row, batch.rows)
         extremes = self.extremes.look(batch.values)
-        copies = self.duplicates.look(batch.values, codes)
         stuck = self._withhold_repeats(batch, weights, whole, copies)
         if copies is not None:
             batch.codes[copies] = WITHHELD
-        marked = np.broadcast_to(np.False_, (CHECKS, *batch.values.shape))
-        if wrong is not None or constants is not None or extremes is not None:
-            marked = np.zeros(marked.shape, dtype=bool)
+        marked = np.zeros((CHECKS, *batch.values.shape), dtype=bool)
         if wrong is not None:
             marked[TYPE] = wrong
         if extremes is not None:
@@ -170,9 +169,8 @@ class Checking:
             at, marked[CONSTANT] = constants
             marked[RANGE] &= ~at[1:]
             marked[SPIKE] &= ~at[:-1]
-        if copies is not None and marked.flags.writeable:
+        if copies is not None:
             marked[:, copies] = False  # it is the records that are at fault
-        self.recent[:] = np.concatenate((before, batch.values[-CONTEXT_ROWS:]))[-CONTEXT_ROWS:]
         marks = Marks(marked, weights.tolist(), batch.ts, batch.first_row)
         at_constant = None if constants is None else constants[0][1:]
         return _Looked(marks, at_constant, stuck, before, columns, self._repeated(batch, copies, features))
@@ -206,15 +204,17 @@ class Checking:
     ) -> list[StuckChange]:
         if not self.stuck.checked:
             return []
-        with np.errstate(divide="ignore"):
-            log_shares = np.log(weights / batch.rows)
-        withheld, changes = self.stuck.check(batch.values, batch.ts, batch.first_row, log_shares, copies)
-        batch.codes[whole(withheld)] = WITHHELD
+        shares = weights / batch.rows
+        withheld, changes = self.stuck.check(batch.values, batch.ts, batch.first_row, shares, copies)
+        if withheld is not None:
+            batch.codes[whole(withheld)] = WITHHELD
         return changes
 
     def _wrong_types(self, batch: Batch, columns: Mapping[str, Any]) -> NDArray[np.bool_] | None:
         """Rows that hold a wrong type, which are withheld; None where there are none."""
         suspect = np.where(self._numeric, np.isnan(batch.values), batch.codes == self._unseen)
+        if not np.count_nonzero(suspect):
+            return None
         marked = None
         for feature in np.flatnonzero(suspect.any(axis=0) & self.rates.on[TYPE]).tolist():
             column = columns.get(self.names[feature])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -72,17 +73,27 @@ def sides(values: Floats, low: Floats, high: Floats) -> NDArray[np.int8]:
     return np.subtract(values >= high, values <= low, dtype=np.int8)
 
 
-def agreement(side: NDArray[Any]) -> tuple[Floats, Floats]:
-    """Rows with both far out on the same and on opposite sides, for each pair, from (..., rows, features)."""
+def agreement(side: NDArray[Any]) -> Floats:
+    """Rows with both far out, on the same and on opposite sides, for each pair.
+
+    From (..., rows, features) to (..., 2, pairs).
+
+    >>> agreement(np.array([[1, 1], [-1, 1], [0, 1]])).tolist()
+    [[1.0], [1.0]]
+    """
     signed = side.astype(np.float32)  # exact: counts of a few thousand rows at most
-    outer = np.abs(signed)
-    size = side.shape[-1]
-    place = np.ravel_multi_index(np.triu_indices(size, 1), (size, size))
+    place = _places(side.shape[-1])
     product, both = (
         (np.swapaxes(part, -1, -2) @ part).reshape(*side.shape[:-2], -1).take(place, axis=-1)
-        for part in (signed, outer)
+        for part in (signed, np.abs(signed))
     )
-    return (both + product).astype(np.float64) / 2, (both - product).astype(np.float64) / 2
+    return np.stack((both + product, both - product), axis=-2).astype(np.float64) / 2
+
+
+@lru_cache(maxsize=4)
+def _places(features: int) -> NDArray[np.intp]:
+    """Where the pairs are in a square of so many features, written row by row."""
+    return np.ravel_multi_index(np.triu_indices(features, 1), (features, features))
 
 
 def pairs_of(
@@ -101,7 +112,7 @@ def pairs_of(
     low, high = (np.array([cuts[name][side] for name in names]) for side in (0, 1))
     side = np.stack([sides(numbers(columns[n]), low[i], high[i]) for i, n in enumerate(names)], axis=1)
     counted = [agreement(side[begin : begin + PIECE]) for begin in range(0, rows, PIECE)]
-    same, opposite = (np.sum([piece[which] for piece in counted], axis=0) for which in (0, 1))
+    same, opposite = np.sum(counted, axis=0)
     tau, worth = _times(side[:MOST_ROWS], segment)
     worth *= rows / min(rows, MOST_ROWS)
     left_out = (same + opposite < LEAST_OUTER) | (worth < LEAST_EFFECTIVE_ROWS)

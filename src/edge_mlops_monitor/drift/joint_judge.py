@@ -98,7 +98,7 @@ class JointJudge:
         first = batch.first_row + begin * batch.rows
         waiting = first % GROUP_ROWS
         side = rows.side[begin * batch.rows : end * batch.rows]
-        joined = np.concatenate((evidence.kept(first - waiting, first - 1), side))
+        joined = np.concatenate((evidence.kept(first - waiting, first - 1), side)) if waiting else side
         groups = len(joined) // GROUP_ROWS
         shares, evidence.state["waiting"][0] = rows.shares(begin, end, float(evidence.state["waiting"][0]))
         whole = joined[: groups * GROUP_ROWS].reshape(groups, GROUP_ROWS, joined.shape[1])
@@ -121,7 +121,8 @@ class JointJudge:
             else:
                 answers = self._changed(where, rows.warned[block]) if evidence.is_due(last + 1) else []
             found += [(block, answer) for answer in answers]
-        rows.keep(evidence, done, first + len(side))
+        if done < first + len(side):
+            rows.keep(evidence, done, first + len(side))
         return found
 
     def _changed(self, where: Where, warned: NDArray[np.bool_]) -> list[DriftResult | Event]:
@@ -194,7 +195,7 @@ class JointJudge:
         evidence, pair = self.evidence, alarm.pair
         two = agreement(side[:, [evidence.first[pair], evidence.second[pair]]])
         tau, null = float(evidence.tau[pair]), evidence.null_of(pair)
-        counts = (float(two[0][0]) / tau, float(two[1][0]) / tau)
+        counts = (float(two[0, 0]) / tau, float(two[1, 0]) / tau)
         log_w = math.log(spent) if spent > 0 else -math.inf
         if not alarm.step(counts, null, log_w, where.row + 1 - GROUP_ROWS):
             return []

@@ -33,6 +33,7 @@ KEPT_GROUPS = 16
 KEPT_ROWS = GROUP_ROWS * KEPT_GROUPS
 ODDS = np.log([3.0, 15.0])
 TILTS = np.concatenate((ODDS, -ODDS))
+LEANS = np.expm1(TILTS)
 HIGHEST = math.exp(CEILING)
 ENOUGH = 0.5  # evidence of a pair by itself
 
@@ -93,7 +94,7 @@ class PairEvidence:
         `shares` are what the pairs may spend of the budget in each group, `end` the rows there are with the
         first of them. Returns how many groups were taken in.
         """
-        counts = np.stack(agreement(sides), axis=1) / self.tau
+        counts = agreement(sides) / self.tau
         seen = np.add.accumulate(np.concatenate((self.state["seen"][None], counts)), axis=0)
         ratios = self._ratios(counts, self.base + seen[:-1])
         m, taken = self.state["m"], 0
@@ -106,12 +107,12 @@ class PairEvidence:
 
     def _ratios(self, counts: Floats, null: Floats) -> Floats:
         """Of each group (groups, bets, pairs): the probability under each bet over that under the null."""
-        three, by = (np.concatenate((two, two.sum(axis=1, keepdims=True)), axis=1) for two in (null, counts))
+        three, by = (np.concatenate((two, two[:, :1] + two[:, 1:]), axis=1) for two in (null, counts))
         rising = log_rising(three, by)
         share = null[:, 0] / three[:, 2]
         plain = counts[:, 0] * np.log(share) + counts[:, 1] * np.log(1 - share)
         plain -= rising[:, 0] + rising[:, 1] - rising[:, 2]
-        lean = np.log(1 + share[:, None, :] * np.expm1(TILTS)[:, None])
+        lean = np.log(1 + share[:, None, :] * LEANS[:, None])
         tilted = TILTS[:, None] * counts[:, 0, None, :] - by[:, 2, None, :] * lean
         return np.asarray(np.exp(tilted + plain[:, None, :]))
 
@@ -127,10 +128,10 @@ class PairEvidence:
 
     def remember(self, sides: Sides, ts: Floats, first_row: int) -> None:
         """Keep rows, and the times at which groups begin."""
-        rows = first_row + np.arange(len(sides))
-        self.state["sides"][rows % KEPT_ROWS] = sides
-        begins = np.flatnonzero(rows % GROUP_ROWS == 0)
-        self.state["group_ts"][rows[begins] // GROUP_ROWS % KEPT_GROUPS] = ts[begins]
+        rows = np.arange(first_row, first_row + len(sides)) % KEPT_ROWS
+        self.state["sides"][rows] = sides
+        begins = slice(-first_row % GROUP_ROWS, None, GROUP_ROWS)
+        self.state["group_ts"][rows[begins] // GROUP_ROWS] = ts[begins]
 
     def kept(self, row: int, last_row: int) -> Sides:
         """The sides of the rows from `row` to `last_row`, as far as they are kept."""
@@ -140,7 +141,7 @@ class PairEvidence:
     def recent(self, row: int, last_row: int) -> tuple[Floats, int]:
         """Counts (2, pairs) of the rows from `row` on, as far as they are kept; and of how many rows."""
         kept = self.kept(row, last_row)
-        return np.stack(agreement(kept)) / self.tau, len(kept)
+        return agreement(kept) / self.tau, len(kept)
 
     def null(self, without: Floats) -> Floats:
         """The null's counts (2, pairs) where `without` are taken out again."""
@@ -156,7 +157,7 @@ class PairEvidence:
         last = last_row // GROUP_ROWS
         groups = np.arange(last, max(last - KEPT_GROUPS, -1), -1)  # newest first: of equals, the latest
         kept = self.kept(int(groups[-1]) * GROUP_ROWS, last_row)[:, [self.first[pair], self.second[pair]]]
-        each = np.stack(agreement(kept.reshape(len(groups), GROUP_ROWS, 2)), axis=1)[::-1, :, 0]
+        each = agreement(kept.reshape(len(groups), GROUP_ROWS, 2))[::-1, :, 0]
         counts = np.add.accumulate(each, axis=0) / self.tau[pair]
         seen = np.maximum(self.state["seen"][:, pair] - counts, 0.0)
         ratios = self._ratios(counts[..., None], (self.base[:, pair] + seen)[..., None])

@@ -47,16 +47,11 @@ class Constants:
         at = np.empty((len(values) + 1, len(self.on)), dtype=bool)
         at[0] = self.state["at"]
         np.equal(values, 0.0, out=at[1:])
-        blocks = values.reshape(-1, block_rows, len(self.on))
-        hit = at[1:].reshape(blocks.shape)
-        for name, extreme, empty in (("top", np.fmax, -np.inf), ("bottom", np.fmin, np.inf)):
-            of_blocks = extreme.reduce(blocks, axis=1)
-            of_blocks[np.isnan(of_blocks)] = empty
-            for place, rows in enumerate(EPOCHS):
-                epoch = max(1, rows // block_rows)
-                done = first_row // block_rows % epoch
-                before = _before(extreme, of_blocks, self.state[name][place], epoch, done, empty)
-                hit |= blocks == before[:, None]
+        both = np.concatenate((values, -values), axis=1)  # what is lowest is highest of the negated
+        blocks = both.reshape(-1, block_rows, both.shape[1])
+        short, long = self._highest_before(blocks, first_row // block_rows)
+        hit = ((blocks == short) | (blocks == long)).reshape(both.shape)
+        at[1:] |= hit[:, : len(self.on)] | hit[:, len(self.on) :]
         at[1:] &= self.on
         before, self.state["last"] = self.state["last"], values[-1].copy()
         self.state["at"] = at[-1].copy()
@@ -66,26 +61,31 @@ class Constants:
         moved[0], moved[1:] = values[0] != before, values[1:] != values[:-1]
         return at, at[1:] & moved
 
+    def _highest_before(self, blocks: Floats, number: int) -> list[Floats]:
+        """The highest values before each block, the first of which has this number, by epoch."""
+        highest = np.fmax(np.fmax.reduce(blocks, axis=1), -np.inf)  # NaN is none
+        kept = np.concatenate((self.state["top"], -self.state["bottom"]), axis=2)
+        found = []
+        for place, rows in enumerate(EPOCHS):
+            epoch = max(1, rows // blocks.shape[1])
+            found.append(_highest_before(highest, kept[place], epoch, number % epoch)[:, None])
+        self.state["top"], self.state["bottom"] = kept[..., : len(self.on)], -kept[..., len(self.on) :]
+        return found
 
-def _before(
-    extreme: np.ufunc, of_blocks: Floats, kept: Floats, epoch: int, done: int, empty: float
-) -> Floats:
-    """The extreme before each block, of its epoch and the one before; `kept` is brought up to date.
 
-    `kept` holds the extreme of this epoch, of which `done` blocks are over, and of the epoch before.
+def _highest_before(values: Floats, kept: Floats, epoch: int, done: int) -> Floats:
+    """The highest value before each row, of its epoch and the one before; `kept` is brought up to date.
+
+    `kept` holds the highest of this epoch, of which `done` rows are over, and of the epoch before.
     """
-    end = done + len(of_blocks)
+    end = done + len(values)
     whole = -(-end // epoch)
-    padded = np.full((whole * epoch, of_blocks.shape[1]), empty)
-    if done:
-        padded[0] = kept[0]
-    else:
-        kept[1] = kept[0]
-    padded[done:end] = of_blocks
-    path = extreme.accumulate(padded.reshape(whole, epoch, -1), axis=1)
-    so_far = np.full_like(path, empty)
-    so_far[:, 1:] = path[:, :-1]
-    epochs = np.concatenate((kept[1:], path[:, -1]))
-    before = extreme(so_far, epochs[:-1, None])
-    kept[0], kept[1] = epochs[-1], epochs[-2]
+    so_far = np.full((1 + whole * epoch, values.shape[1]), -np.inf)
+    so_far[0] = kept[1 if done else 0]  # of the epoch before
+    so_far[1] = kept[0]
+    so_far[1 + done : 1 + end] = values
+    epochs = so_far[1:].reshape(whole, epoch, -1)
+    np.maximum.accumulate(epochs, axis=1, out=epochs)
+    before = np.maximum(so_far[:-1].reshape(epochs.shape), so_far[:-1:epoch, None])
+    kept[0], kept[1] = so_far[-1], so_far[-1 - epoch]
     return np.asarray(before.reshape(whole * epoch, -1)[done:end])

@@ -181,15 +181,16 @@ class Rates:
 
         Returns the number of blocks taken in so far, and what turned at the last of them.
         """
-        counts = marks.counts() if marks.marked.any() else None
+        if not self.any_raised and not np.count_nonzero(marks.marked):
+            return self._let_pass(marks.weights, start)
+        counts = marks.counts()
         for block in range(start, len(marks.weights)):
             turns = []
-            if counts is not None or self.any_raised:
-                for check, feature, hits in self._busy(counts, block):
-                    raised = bool(self.state["raised"][check, feature])
-                    turned = self._is_over if raised else self._rises
-                    if turned(check, feature, hits, marks, block):
-                        turns.append(Turn(check, feature, not raised))
+            for check, feature, hits in self._busy(counts[block]):
+                raised = bool(self.state["raised"][check, feature])
+                turned = self._is_over if raised else self._rises
+                if turned(check, feature, hits, marks, block):
+                    turns.append(Turn(check, feature, not raised))
             self.blocks += 1
             self.spent += marks.weights[block]
             for turn in turns:
@@ -198,17 +199,19 @@ class Rates:
                 return block + 1, turns
         return len(marks.weights), []
 
-    def _busy(self, counts: NDArray[np.int64] | None, block: int) -> list[tuple[int, int, int]]:
-        """Check, feature and marked rows, where there are any or something is raised."""
-        raised = self.state["raised"]
-        if counts is None:
-            return [(int(c), int(f), 0) for c, f in np.argwhere(raised)] if raised.any() else []
-        here = counts[block]
-        if not self.any_raised and not here.any():
+    def _let_pass(self, weights: list[float], start: int) -> tuple[int, list[Turn]]:
+        """Take in blocks without marks while nothing is raised; added one by one, however they are cut."""
+        for weight in weights[start:]:
+            self.spent += weight
+        self.blocks += len(weights) - start
+        return len(weights), []
+
+    def _busy(self, counts: NDArray[np.int64]) -> list[tuple[int, int, int]]:
+        """Check, feature and marked rows of a block, where there are any or something is raised."""
+        if not self.any_raised and not counts.any():
             return []
-        return [
-            (int(c), int(f), int(here[c, f])) for c, f in np.argwhere((raised > 0) | ((here > 0) & self.on))
-        ]
+        busy = (self.state["raised"] > 0) | ((counts > 0) & self.on)
+        return [(int(c), int(f), int(counts[c, f])) for c, f in np.argwhere(busy)]
 
     def _rises(self, check: int, feature: int, hits: int, marks: Marks, block: int) -> bool:
         """Take in a block with marks, and the blocks without before it; whether an alarm is due."""

@@ -124,6 +124,7 @@ class StuckCheck:
     def __init__(self, references: Sequence[RunLengths]) -> None:
         self.longest = np.array([runs.longest for runs in references], dtype=np.int64)
         self.repeat_share = np.array([runs.repeat_share for runs in references], dtype=np.float64)
+        self.checked = int((self.repeat_share < 1).sum())  # features
         count = len(references)
         self.state: dict[str, NDArray[Any]] = {
             "last": np.full(count, math.nan),
@@ -134,30 +135,35 @@ class StuckCheck:
             "stuck_ts": np.zeros(count),  # since when
         }
 
-    @property
-    def checked(self) -> int:
-        """The number of features that can be checked."""
-        return int((self.repeat_share < 1).sum())
-
     def check(
         self,
         values: Floats,
         ts: Floats,
         first_row: int,
-        log_shares: Floats,
+        shares: Floats,
         copies: NDArray[np.bool_] | None = None,
-    ) -> tuple[NDArray[np.bool_], list[StuckChange]]:
-        """Check rows (rows, features) that are `len(log_shares)` blocks, each with its log budget a row."""
-        state, blocks = self.state, len(log_shares)
+    ) -> tuple[NDArray[np.bool_] | None, list[StuckChange]]:
+        """Check rows (rows, features) that are `len(shares)` blocks, each with its budget a row.
+
+        None stands for no row withheld.
+        """
+        state = self.state
+        if not state["stuck"].any() and not self._repeats(values):
+            state["since_row"][:], state["since_ts"][:] = first_row + len(values) - 1, ts[-1]
+            state["last"], state["length"] = values[-1].copy(), np.ones_like(state["length"])
+            return None, []
         runs, began = runs_of(values, state["last"], state["length"], copies)
         withheld = (runs > self.longest) & (self.repeat_share < 1)
-        changes = self._changes(values, runs, withheld, ts, first_row, log_shares)
+        changes = self._changes(values, runs, withheld, ts, first_row, shares)
         moved = began >= 0
         state["since_row"] = np.where(moved, first_row + began, state["since_row"])
         state["since_ts"] = np.where(moved, ts[began], state["since_ts"])
         state["last"], state["length"] = values[-1].copy(), runs[-1].copy()
-        assert len(values) % blocks == 0
         return withheld, changes
+
+    def _repeats(self, values: Floats) -> bool:
+        """Whether any value equals the one before."""
+        return bool((values[0] == self.state["last"]).any() or (values[1:] == values[:-1]).any())
 
     def _changes(
         self,
@@ -166,13 +172,15 @@ class StuckCheck:
         withheld: NDArray[np.bool_],
         ts: Floats,
         first_row: int,
-        log_shares: Floats,
+        shares: Floats,
     ) -> list[StuckChange]:
         stuck = self.state["stuck"]
         if not stuck.any() and not (runs >= LEAST_RUN).any():
             return []
         found = []
-        rows = len(values) // len(log_shares)
+        rows = len(values) // len(shares)
+        with np.errstate(divide="ignore"):
+            log_shares = np.log(shares)
         for block, log_share in enumerate(log_shares):
             part = slice(block * rows, (block + 1) * rows)
             least = least_runs(self.longest, self.repeat_share, float(log_share))
