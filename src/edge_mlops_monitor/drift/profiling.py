@@ -97,10 +97,10 @@ def take(features: Mapping[str, Profiled], columns: Mapping[str, Column], ts: Se
     for begin in range(0, len(ts), MOST_ROWS):
         end = min(begin + MOST_ROWS, len(ts))
         _take(features, {name: column[begin:end] for name, column in columns.items()}, end - begin)
+    since, until = float(times.min(initial=math.inf)), float(times.max(initial=-math.inf))
     for feature in features.values():
         summary = feature.summary
-        summary.since = min(summary.since, float(times.min(initial=math.inf)))
-        summary.until = max(summary.until, float(times.max(initial=-math.inf)))
+        summary.since, summary.until = min(summary.since, since), max(summary.until, until)
 
 
 def _take(features: Mapping[str, Profiled], columns: Mapping[str, Column], rows: int) -> None:

@@ -9,7 +9,8 @@ efficient reproducible floating point summation, 2020).
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from itertools import combinations_with_replacement
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +105,9 @@ def moments_of(values: Floats) -> list[tuple[Exact, Exact]]:
         return [(Exact(), Exact())] * len(values)
     given, sizes = values, np.abs(values)
     largest = sizes.max(axis=1)
-    smallest = np.where(sizes == 0, largest[:, None], sizes).min(axis=1)
+    smallest = sizes.min(axis=1)
+    if not smallest.all():
+        smallest = np.where(sizes == 0, largest[:, None], sizes).min(axis=1)
     top = np.frexp(largest)[1].astype(np.int64)
     limbs = -(-(top - np.frexp(smallest)[1] + 53) // LIMB)
     slow = (limbs > MOST_LIMBS) | (np.abs(top) > 900)
@@ -118,24 +121,20 @@ def moments_of(values: Floats) -> list[tuple[Exact, Exact]]:
 
 def _by_limbs(values: Floats, top: NDArray[np.int64], count: int) -> list[tuple[Exact, Exact]]:
     rest = values * np.ldexp(1.0, -top)[:, None]
-    limbs = np.empty((len(values), count, values.shape[1]))
-    for level in range(count):
+    limbs = np.empty((count, *values.shape))
+    for limb in limbs:
         rest *= float(1 << LIMB)
-        np.rint(rest, out=limbs[:, level])
-        rest -= limbs[:, level]
-    sums = limbs.sum(axis=2).astype(np.int64).tolist()
-    products = (limbs @ limbs.transpose(0, 2, 1)).astype(np.int64)
-    squares = np.stack([_anti_diagonal(products, d) for d in range(2 * count - 1)], axis=1).tolist()
+        np.rint(rest, out=limb)
+        rest -= limb
+    sums = limbs.sum(axis=2).T.astype(np.int64).tolist()
+    squares = np.zeros((2 * count - 1, len(values)), dtype=np.int64)
+    for i, j in combinations_with_replacement(range(count), 2):
+        products = np.matmul(limbs[i, :, None, :], limbs[j, :, :, None]).ravel().astype(np.int64)
+        squares[i + j] += products if i == j else 2 * products
     return [
         (Exact.of(_joined(linear), e - LIMB * count), Exact.of(_joined(square), 2 * (e - LIMB * count)))
-        for linear, square, e in zip(sums, squares, top.tolist(), strict=True)
+        for linear, square, e in zip(sums, squares.T.tolist(), top.tolist(), strict=True)
     ]
-
-
-def _anti_diagonal(products: NDArray[np.int64], place: int) -> Any:
-    count = products.shape[1]
-    rows = range(max(0, place - count + 1), min(place, count - 1) + 1)
-    return sum(products[:, i, place - i] for i in rows)
 
 
 def _joined(limbs: list[int]) -> int:
