@@ -2,7 +2,7 @@
 
 The documents at the root of the project, where code hosts look for them, and the examples become pages; links
 between those and the documents in docs/ are turned accordingly. What marks the blocks
-that the tests run (`run`, `s3`) is taken off before a page is rendered.
+that the tests run or expect (`run`, `s3`, `printed`) is taken off before a page is rendered.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ REGISTRIES: dict[str, Registry] = {
 }
 
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
-FENCE_MARK = re.compile(r"^(\s*```\w+) (?:run|s3)\b.*$", re.MULTILINE)
+FENCE_MARK = re.compile(r"^(\s*```\w+) (?:run|s3|printed)\b.*$", re.MULTILINE)
 FONT_FACE = re.compile(r"@font-face\s*\{.*?\}", re.DOTALL)
 
 

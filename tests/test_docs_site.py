@@ -28,7 +28,7 @@ from edge_mlops_monitor.config import Config
 from edge_mlops_monitor.drift import METHODS
 from edge_mlops_monitor.system import COLLECTORS
 from edge_mlops_monitor.telemetry.sinks import SINKS
-from test_docs_links_and_examples import Block, blocks
+from test_docs_links_and_examples import Block, blocks, lacking
 
 for module in ("mkdocs", "material", "mkdocstrings"):
     pytest.importorskip(module, reason="the documentation tools are not installed")
@@ -36,7 +36,8 @@ for module in ("mkdocs", "material", "mkdocstrings"):
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs"
 DOCUMENTS = {path.relative_to(PROJECT).as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
-DOCUMENTS |= {name: PROJECT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md")}
+ROOT_DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "examples/README.md")
+DOCUMENTS |= {name: PROJECT / name for name in ROOT_DOCUMENTS}
 BLOCKS = [(name, block) for name, path in DOCUMENTS.items() for block in blocks(path.read_text())]
 SESSIONS = ["docs/guides/onnx-to-s3.md", "docs/guides/web-service.md"]
 
@@ -223,7 +224,6 @@ def of(language: str, *, without: str = "") -> list[Any]:
 
 
 RUN_BY_OTHERS = {  # documents whose unmarked blocks another test takes
-    "docs/architecture.md": "",  # interfaces in shorthand
     "docs/configuration.md": "test_docs_tables.py",
     "docs/object-schema.md": "test_telemetry_delivery.py",
     "docs/publishing.md": "test_release*.py",
@@ -246,7 +246,7 @@ def test_a_block_that_is_not_run_as_it_stands_is_run_by_another_test(name: str, 
     if {"run", "s3"} & set(block.words[1:]) or name in SESSIONS:
         return
     if name in RUN_BY_OTHERS:
-        assert list((PROJECT / "tests").glob(RUN_BY_OTHERS[name] or "*"))
+        assert list((PROJECT / "tests").glob(RUN_BY_OTHERS[name]))
         return
     assert block.words[0] == "console", "mark it `run`"
     for line in re.findall(r"^\$ (.+)$", block.text, re.MULTILINE):
@@ -267,6 +267,11 @@ def assert_installs(line: str) -> None:
     others = [word for word, found in zip(words[2:], ours, strict=True) if not found and word[0] != "-"]
     known = {re.split(r"[\[<>=;]", requirement)[0] for requirement in extras["dev"]}
     assert [word for word in others if word.partition("[")[0] not in known] == []
+
+
+@pytest.mark.parametrize(("name", "block"), of("text"))
+def test_a_text_is_one_that_a_test_compares(name: str, block: Block) -> None:
+    assert "printed" in block.words or name in RUN_BY_OTHERS, "mark it `printed`, below what prints it"
 
 
 @pytest.mark.parametrize(("name", "block"), of("yaml"))
@@ -336,12 +341,14 @@ def test_the_guide_of_an_example_works_as_typed(name: str, tmp_path: Path) -> No
     script = script.replace("python examples/onnx_to_s3.py --bucket my-bucket\n", "")
     script = re.sub(r"\b(9000|8000)\b", lambda found: str(PORTS.setdefault(found[1], free_port())), script)
     printed = session(script, tmp_path)
+    said = [block for document, block in BLOCKS if document == name and "printed" in block.words]
+    assert said
+    assert [line for block in said for line in lacking(block, printed)] == [], printed
     if name.endswith("web-service.md"):
         assert '"durable":true' in printed
         assert '"prediction_count":1' in printed
     else:
         assert re.search(r"records in \d+ objects, 0 objects wait; errors?: none", printed)
-        assert "of digits 1 shifted" in printed
 
 
 PORTS: dict[str, int] = {}
@@ -381,13 +388,6 @@ def session(script: str, folder: Path, **more: object) -> str:
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
-
-
-def test_the_guide_to_the_budget_prints_what_it_says(tmp_path: Path) -> None:
-    found = [block for name, block in BLOCKS if name == "docs/guides/false-alarm-budget.md"]
-    said = [block.text for block in found if block.words[0] == "text"]
-    assert len(said) == 1
-    assert session(session_script(found), tmp_path).endswith(said[0])
 
 
 # - pictures -
