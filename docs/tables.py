@@ -83,10 +83,15 @@ def metrics() -> str:
 def _collector(name: str, cls: type[Collector]) -> str:
     head = f"### `{name}`\n\nReads {listed(cls.reads)}."
     rows = [
-        (f"`{metric}`", f"`{it.unit}`", it.kind, listed(it.attributes), it.description)
+        (
+            f"`{metric}`",
+            f"`{it.unit}`",
+            it.kind,
+            "<br>".join([it.description, *map("`{}`".format, it.attributes)]),
+        )
         for metric, it in cls.instruments.items()
     ]
-    return f"{head}\n\n{table(('metric', 'unit', 'kind', 'attributes', 'what it is'), *rows)}"
+    return f"{head}\n\n{table(('metric', 'unit', 'kind', 'what it is, and its attributes'), *rows)}"
 
 
 def listed(names: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_mlops_monitor.cli import main
-from edge_mlops_monitor.cli.findings import of_clock, of_database, of_sqlite
+from edge_mlops_monitor.cli.findings import EXTRAS, of_clock, of_database, of_sqlite
 from edge_mlops_monitor.clock import ManualClock
 from edge_mlops_monitor.store import Store
 
@@ -42,6 +42,12 @@ def bad(findings, subject: str) -> str:
         for found in findings
         if found["subject"] == subject and found["status"] in ("failed", "warning")
     )
+
+
+def test_every_extra_for_users_is_one_that_check_looks_for(project):
+    tomllib = pytest.importorskip("tomllib", reason="comes with Python 3.11")
+    settings = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    assert set(settings["optional-dependencies"]) - {"test", "docs", "dev"} == set(EXTRAS)
 
 
 def test_without_a_config_nothing_fails_and_nothing_is_created(capsys, tmp_path):

@@ -79,7 +79,7 @@ def test_added_parts_pass_the_checks_that_the_document_names(extended: Path) -> 
 
 def test_an_added_collector_is_in_the_reference(extended: Path) -> None:
     page = (extended / "docs" / "system-metrics.md").read_text(encoding="utf-8")
-    assert "| `system.process.count` | `{process}` | updowncounter |  | Processes that there are |" in page
+    assert "| `system.process.count` | `{process}` | updowncounter | Processes that there are |" in page
 
 
 def test_the_examples_of_added_parts_run(extended: Path) -> None:

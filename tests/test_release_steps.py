@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from release import __main__, index, local_index, steps, version
+from release import __main__, index, local_index, steps, verify, version
 from release.local_index import Login
 from release.problem import Problem
 from release.project import Project
@@ -196,6 +196,20 @@ def test_a_missing_tool_is_named(scene: Scene, monkeypatch: pytest.MonkeyPatch) 
     status, _, complaint = scene.command("run", "0.2.0")
     assert status == 1
     assert "a_tool_that_is_missing is not installed; run `pip install -e '.[dev]'`." in complaint
+    assert scene.tags() == []
+
+
+def test_an_installation_that_brings_too_much_is_named_before_production(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert verify.LARGEST_INSTALLATION == 110_000_000
+    monkeypatch.setattr(verify, "LARGEST_INSTALLATION", 1000)
+    status, _, complaint = scene.command("run", "0.2.0")
+    assert status == 1
+    assert re.search(
+        r"pip install tiny-monitor brings \d+ MB, 0 at most are allowed; move a dependency", complaint
+    )
+    assert scene.files("pypi") == set()
     assert scene.tags() == []
 
 
