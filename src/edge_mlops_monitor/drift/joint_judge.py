@@ -60,6 +60,7 @@ class JointJudge:
             for name in self.pairs.names
         ]
         self._columns = np.array(found, dtype=np.int64)
+        self._absent = self._columns < 0
         self.member = {names[place]: i for i, place in enumerate(found) if place >= 0}
 
     def concerns(self, names: Iterable[str]) -> bool:
@@ -88,8 +89,11 @@ class JointJudge:
         return answers + self._through(rows, begin, batch.blocks)
 
     def _sides(self, batch: Batch) -> Sides:
-        found = sides(batch.values[:, self._columns], self._low, self._high)
-        found *= (batch.codes[:, self._columns] != WITHHELD) & (self._columns >= 0)
+        found = sides(batch.values.take(self._columns, axis=1), self._low, self._high)
+        silent = batch.codes.take(self._columns, axis=1) == WITHHELD
+        silent |= self._absent
+        if silent.any():
+            found[silent] = 0
         return found
 
     def _through(self, rows: _Rows, begin: int, end: int) -> Found:
@@ -328,7 +332,9 @@ class _Own:
         self.alarmed, self.warned = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
         self.began: list[tuple[int, int, int]] = []
         for names, where in (({whose for whose, _ in opened}, self.alarmed), (warned, self.warned)):
-            where[:, [self._member[name] for name in names if name in self._member]] = True
+            for name in names:
+                if name in self._member:
+                    where[:, self._member[name]] = True
         for block, finding in sorted(found, key=lambda one: one[0]):
             if isinstance(finding, DriftResult):
                 self._level(block, finding)

@@ -152,14 +152,17 @@ class Watch:
             whole = min((len(ts), *appears.values()))  # a feature is met at the block it appears in
             blocks = self._blocks_until_due(ts[begin : begin + max(step, (whole - begin) // step * step)])
             part = slice(begin, begin + blocks * step)
-            found += self._take_blocks({n: merged[n][part] for n in self.known}, ts[part], blocks, device)
+            known = {name: merged[name] for name in self.known}
+            if blocks * step < len(ts):
+                known = {name: column[part] for name, column in known.items()}
+            found += self._take_blocks(known, ts[part], blocks, device)
             begin = part.stop
             appears |= dict.fromkeys((name for name in merged if name in self.renewed), begin)
             self.renewed.clear()
         kept = [*self.known, *(name for name, row in appears.items() if row < len(ts))]
-        self.pending = {
-            name: _listed(merged[name][begin:]) for name in kept[: self.settings.maximum_features]
-        }
+        kept = kept[: self.settings.maximum_features]
+        short = begin < len(ts)
+        self.pending = {name: _listed(merged[name][begin:]) if short else [] for name in kept}
         self.pending_ts = ts[begin:].tolist()
         self.acknowledged &= self._open() if self.acknowledged else set()
         return found
@@ -175,8 +178,10 @@ class Watch:
 
     def _merge(self, columns: Mapping[str, Column], rows: int) -> dict[str, Any]:
         """What waited and what came, for each feature; None where a feature has no value."""
-        merged: dict[str, Any] = {}
         waiting = len(self.pending_ts)
+        if not waiting and columns.keys() >= self.known.keys():
+            return dict(columns)
+        merged: dict[str, Any] = {}
         for name in dict.fromkeys((*self.known, *self.pending, *columns)):
             column: Any = columns.get(name)
             if column is None:
