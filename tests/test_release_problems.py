@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import itertools
 import re
 import socket
@@ -22,7 +21,7 @@ from release.local_index import LocalIndex, Login
 from release.problem import Problem
 from release.project import Project
 
-from release_tiny import commit, needs, readable_by_others, tiny, write
+from release_tiny import WebPage, commit, needs, readable_by_others, serving, tiny, write
 
 needs("build", "twine", "hatchling", "devpi-server", "pypiserver")
 pytestmark = pytest.mark.timeout(600)  # programs are started, which takes long on a busy machine
@@ -224,36 +223,6 @@ def test_an_upload_address_that_cannot_be_reached_is_named(
     dead = LocalIndex(f"http://127.0.0.1:{unused_port()}/", only_pypiserver.simple_url)
     sentence = refusal(refused, at(dead, tmp_path))
     assert "was interrupted (no connection); run the same command again" in sentence
-
-
-class WebPage(http.server.BaseHTTPRequestHandler):
-    """The login page of a hotel: 200 and HTML, whatever is asked or sent."""
-
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        body = b"<html><title>Welcome</title><body><a href='/login'>Log in</a></body></html>"
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_GET
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@contextmanager
-def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{running.server_address[1]}/"
-        finally:
-            running.shutdown()
-            thread.join()
 
 
 def test_an_index_that_answers_with_a_web_page_is_named(refused: Refused, tmp_path: Path) -> None:

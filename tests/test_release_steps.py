@@ -17,7 +17,7 @@ from release.local_index import Login
 from release.problem import Problem
 from release.project import Project
 
-from release_tiny import commit, needs, tiny, write
+from release_tiny import WebPage, commit, needs, serving, tiny, write
 
 needs("build", "twine", "hatchling", "towncrier", "cyclonedx-bom", "devpi-server", "pypiserver")
 pytestmark = pytest.mark.timeout(600)  # programs are started, which takes long on a busy machine
@@ -188,6 +188,21 @@ def test_bad_input_is_one_sentence_and_changes_nothing(
     assert "Traceback" not in complaint
     assert ("go on with" in complaint) == version.is_version(words.removeprefix("run "))
     assert (git("rev-parse", "HEAD"), scene.tags()) == (before, tags)
+    assert scene.files("testpypi") == scene.files("pypi") == set()
+
+
+@pytest.mark.parametrize("setting", ["RELEASE_TEST_INDEX_URL", "RELEASE_INDEX_URL"])
+def test_with_an_index_that_answers_with_a_web_page_nothing_is_begun(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    before = scene.project.git("rev-parse", "HEAD")
+    with monkeypatch.context() as elsewhere, serving(WebPage) as url:
+        elsewhere.setenv(setting, url)
+        status, _, complaint = scene.command("run", "0.2.0")
+    assert status == 1
+    assert f"answers with a web page and not with a list of files; set {setting}" in complaint
+    assert "Traceback" not in complaint
+    assert (scene.project.git("rev-parse", "HEAD"), scene.tags()) == (before, [])
     assert scene.files("testpypi") == scene.files("pypi") == set()
 
 
