@@ -26,6 +26,15 @@ def _fenced(paragraph: str) -> str:
 class DocstringBlocks(griffe.Extension):
     """Applied to each object of the package that has a docstring."""
 
+    def on_class_members(self, *, cls: griffe.Class, **more: Any) -> None:
+        """Make one table of what stands below the fields of a class."""
+        fields = [member for member in cls.members.values() if member.is_attribute and member.docstring]
+        if cls.docstring and fields:
+            told = [f"    {one.name}: {one.docstring.value}" for one in fields if one.docstring]
+            cls.docstring.value += "\n\nAttributes:\n" + "\n".join(told)
+            for one in fields:
+                one.docstring = None
+
     def on_object(self, *, obj: griffe.Object, **more: Any) -> None:
         """Rewrite the docstring in place."""
         if obj.docstring:

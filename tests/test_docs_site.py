@@ -26,6 +26,7 @@ from edge_mlops_monitor import EdgeMonitor
 from edge_mlops_monitor.cli import main as cli
 from edge_mlops_monitor.config import Config
 from edge_mlops_monitor.drift import METHODS
+from edge_mlops_monitor.records import KINDS
 from edge_mlops_monitor.system import COLLECTORS
 from edge_mlops_monitor.telemetry.sinks import SINKS
 from test_docs_links_and_examples import Block, blocks, lacking
@@ -185,6 +186,11 @@ def test_the_python_reference_is_complete(pages: dict[str, Page]) -> None:
     wanted += [f"{EdgeMonitor.__module__}.EdgeMonitor.{name}" for name in methods]
     assert len(methods) > 20
     assert [name for name in wanted if name not in ids] == []
+
+
+def test_the_reference_of_records_has_every_field(pages: dict[str, Page]) -> None:
+    shown = re.findall(r"<code[^>]*>(?:<[^>]+>)*(\w+)<", pages["reference/records.html"].text)
+    assert [name for cls in KINDS.values() for name in cls.__struct_fields__ if name not in shown] == []
 
 
 def test_the_reference_of_commands_has_what_the_program_says_of_each(pages: dict[str, Page]) -> None:
