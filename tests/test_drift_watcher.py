@@ -543,6 +543,14 @@ def test_ks_test_does_what_it_says_with_one_event_an_episode() -> None:
     assert len(device.check()) == 1
 
 
+def test_ks_test_compares_every_row_of_a_window_also_those_beyond_the_reference() -> None:
+    healthy = normal(2000, 1)
+    device = Watcher(Settings(algorithm="ks_test"), build(columns(healthy), keep_values=True))
+    run(device, columns(healthy[:300] + 50.0))
+    (result,) = device.check()
+    assert (result.is_drift, result.sample_size, result.statistic) == (True, 100, 1.0)
+
+
 def test_ks_test_says_that_it_needs_the_raw_values() -> None:
     settings = Settings(algorithm="ks_test")
     device = Watcher(

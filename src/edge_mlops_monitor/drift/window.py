@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift import findings
-from edge_mlops_monitor.drift.batch import WITHHELD, Batch
+from edge_mlops_monitor.drift.batch import Batch
 from edge_mlops_monitor.drift.comparisons.ks_test import KSTest
 from edge_mlops_monitor.drift.findings import Change, Where
 from edge_mlops_monitor.drift.reference import FeatureReference, Stream
@@ -68,10 +68,10 @@ class WindowJudge:
         for block in range(batch.blocks):
             part = slice(block * batch.rows, (block + 1) * batch.rows)
             for feature, name in enumerate(self.names):
-                kept = batch.codes[part, feature] != WITHHELD
                 where = Where(self.stream, name, batch.last_row(block), batch.last_ts(block))
                 since = batch.first_row + part.start, float(batch.ts[part.start])
-                window = batch.values[part, feature][kept]
+                # Rows that the checks of data quality withhold count too, as in 0.1.1: this is the whole window.
+                window = batch.values[part, feature]
                 found += [(block, finding) for finding in self._judge(feature, where, window, since)]
         return found
 
