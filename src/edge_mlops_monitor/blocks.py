@@ -68,10 +68,13 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
             "device_id": self.device_id,
             "clock_synced": self.synced,
         }
-        return [
-            cls(seq=seq, **shared, **dict(zip(fields, row, strict=False)))
-            for seq, row in zip(numbers, _decoded(rows), strict=False)
-        ]
+        found, values = [], dict(shared)
+        for seq, row in zip(numbers, _decoded(rows), strict=False):
+            if len(row) < len(fields):  # of an older version: nothing of the row before
+                values = dict(shared)
+            values.update(zip(fields, row, strict=False), seq=seq)  # faster than a dict for each
+            found.append(cls(**values))
+        return found
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
