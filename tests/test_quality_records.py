@@ -170,6 +170,7 @@ def troubled() -> tuple[Columns, Floats]:
     gaps[1000:1400] *= 8
     gaps[2600] += 9000
     gaps[3000] -= 90_000
+    gaps[3110] += 40 * 86400
     return columns(data), BEGAN + np.cumsum(gaps)
 
 

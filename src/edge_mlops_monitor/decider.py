@@ -99,10 +99,13 @@ class Decider:
                 self._profiler = self._restored_profiler(store)
                 self._written_at = now
             moved = self._catch_up(store, commit=True, deadline=deadline)
+            late = deadline is not None and self._clock.monotonic() > deadline
+            if not late:
+                self._listen(store)
             self._profiler.rest(now)
             if (moved or self._profiler.closed) and now - self._written_at > CHECKPOINT_SECONDS:
                 self._commit(store, [])
-        return 0.0 if deadline is not None and self._clock.monotonic() > deadline else None
+        return 0.0 if late else None
 
     def check(self) -> list[DriftResult]:
         """The answer for every feature as of now, without waiting for the next step."""
@@ -200,6 +203,12 @@ class Decider:
                 return moved
             time.sleep(0)  # let the host's threads run between two blocks
         return self._read_labels(store, commit=commit, deadline=deadline) or moved
+
+    def _listen(self, store: Store) -> None:
+        """Say which streams are silent, now that every row is taken in."""
+        findings = self._watcher.silence(self._clock.time())
+        if findings:
+            self._commit(store, findings)
 
     def _undecided(self, block: Block) -> list[Finding]:
         """What is said of predictions that were given up or erased before anything was decided about them."""

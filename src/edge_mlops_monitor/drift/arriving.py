@@ -19,6 +19,7 @@ from edge_mlops_monitor.records import Event
 # divided evenly over arrival too slow, too fast, and after a gap, and duplicated records.
 EACH_STREAM_CHECK = 0.05
 SUBJECT, CLOCK = "arrival", "clock"  # in place of a feature
+OVER = {"steady": "is as usual again", "back": "goes on"}
 
 
 class Arriving:
@@ -42,10 +43,9 @@ class Arriving:
             return _jump(where, seen)
         if seen.kind == "gap":
             return None if self.open else _gap(where, seen)
-        if seen.kind == "steady":
-            opened = self.open.pop(SUBJECT)
-            return findings.recovery(where, "arrival", "is as usual again", opened["since"])
-        event = _rate(where, seen, self.arrival.window)
+        if seen.kind in OVER:
+            return self._over(where, OVER[seen.kind])
+        event = _silent(where, seen) if seen.kind == "silent" else _rate(where, seen, self.arrival.window)
         self.open[SUBJECT] = {
             "type": "arrival",
             "event": event.id,
@@ -53,6 +53,28 @@ class Arriving:
             "effect": event.data["effect"],
         }
         return event
+
+    def _over(self, where: Where, words: str) -> Event:
+        return findings.recovery(where, "arrival", words, self.open.pop(SUBJECT)["since"])
+
+    def wait(self, seconds: float, rows: int) -> None:
+        """Take in that so many seconds passed, and that the stream now has so many rows."""
+        self.arrival.silence.look(seconds, rows, not self.arrival.known.learned)
+
+    def listen(self, now: float, first_row: int, pending_ts: list[float], newest: float) -> list[Event]:
+        """Whether the stream is silent, or goes on with the rows short of a block from `first_row` on."""
+        seen = self.arrival.back(pending_ts, first_row)
+        seen += self.arrival.listen(now, first_row + len(pending_ts), newest)
+        return [event for one in seen if (event := self._told(one)) is not None]
+
+    def supersede(self, row: int, ts: float) -> list[Event]:
+        """End the silence of a model that is no longer used."""
+        waits = self.arrival.known.waits
+        if not waits.is_open:
+            return []
+        waits.is_open = False
+        words = "is over: another version has taken the model's place"
+        return [self._over(Where(self.stream, SUBJECT, row, ts), words)]
 
 
 def _rate(where: Where, seen: Seen, rows: int) -> Event:
@@ -70,6 +92,22 @@ def _rate(where: Where, seen: Seen, rows: int) -> Event:
         "since_index": seen.since_row,
         "before": {"seconds": seen.usual},
         "after": {"seconds": seen.seconds},
+    }
+    return findings.event("arrival", "alarm", where, message, data)
+
+
+def _silent(where: Where, seen: Seen) -> Event:
+    message = (
+        f"{where.subject} has been silent since {clock(seen.since_ts, seen.since_row)} "
+        f"(nothing for {seen.seconds:.4g} s; at most {seen.usual:.4g} s in the first rows)"
+    )
+    data = {
+        "method": "silence",
+        "effect": seen.seconds,
+        "effect_unit": "seconds",
+        "since": seen.since_ts,
+        "since_index": seen.since_row,
+        "longest_gap": seen.usual,
     }
     return findings.event("arrival", "alarm", where, message, data)
 

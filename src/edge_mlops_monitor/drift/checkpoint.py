@@ -17,8 +17,9 @@ from edge_mlops_monitor.drift.lookup import References
 from edge_mlops_monitor.drift.reference import FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.stream import Watch
+from edge_mlops_monitor.quality.arrival import Known
 
-VERSION = 2
+VERSION = 3
 PLAIN = ("learning", "lacking", "acknowledged", "rows", "newest", "results_due", "pending", "pending_ts")
 
 
@@ -52,7 +53,8 @@ class _Stream(msgspec.Struct, kw_only=True):
     judge: dict[str, _Array]
     faults: dict[str, dict[str, Any]]
     checks: dict[str, _Array]
-    arrival: dict[str, _Array]
+    arrival: Known
+    arrival_rates: dict[str, _Array]
     arriving: dict[str, dict[str, Any]]
     groups: dict[str, list[dict[str, Any]]] = {}
     joint: _Joint | None = None
@@ -122,7 +124,8 @@ def _save_stream(watch: Watch, references: References) -> _Stream:
         alarms=watch.judge.alarms,
         judge={name: _packed(array) for name, array in watch.judge.arrays.items()},
         faults=watch.checking.open,
-        arrival={name: _packed(array) for name, array in watch.arriving.arrival.arrays.items()},
+        arrival=watch.arriving.arrival.known,
+        arrival_rates={name: _packed(array) for name, array in watch.arriving.arrival.rates.arrays.items()},
         arriving=watch.arriving.open,
         checks={name: _packed(array) for name, array in watch.checking.arrays.items()},
         groups=watch.groups.open,
@@ -156,9 +159,10 @@ def _restore_stream(saved: _Stream, settings: Settings, references: References) 
     checks = watch.checking.arrays
     watch.checking.put({name: _unpacked(saved.checks[name], array) for name, array in checks.items()})
     watch.checking.open = saved.faults
-    arrival = watch.arriving.arrival.arrays
-    watch.arriving.arrival.put(
-        {name: _unpacked(saved.arrival[name], array) for name, array in arrival.items()}
+    arrival = watch.arriving.arrival
+    rates = arrival.rates.arrays
+    arrival.put(
+        saved.arrival, {name: _unpacked(saved.arrival_rates[name], array) for name, array in rates.items()}
     )
     watch.arriving.open = saved.arriving
     watch.judge.resume()

@@ -261,6 +261,18 @@ class Watch:
         self.renewed |= set(lasting)
         return found
 
+    @property
+    def latest(self) -> float:
+        """The time of the latest row, those short of a block among them."""
+        return max(self.pending_ts, default=self.newest)
+
+    def listen(self, now: float, seconds: float, replaced: bool) -> list[Event]:
+        """Take in that `seconds` passed until `now`, and say whether the stream is silent."""
+        self.arriving.wait(seconds, self.rows + len(self.pending_ts))
+        if replaced:
+            return self.arriving.supersede(self.rows - 1, now)
+        return self.arriving.listen(now, self.rows, self.pending_ts, self.latest)
+
     def supersede(self) -> list[Finding]:
         """End open alarms of a model that is no longer used."""
         words = "is over: another version has taken the model's place"

@@ -58,6 +58,7 @@ class Watcher:
         self._fingerprint = f"{zlib.crc32((settings.algorithm + dump(given)).encode()):08x}"
         self._streams: dict[Stream, Watch] = {}
         self._newest = -math.inf
+        self._now = math.nan  # when silence was listened to last
         self._refused: set[tuple[Stream, str]] = set()
 
     def update(self, stream: Stream, columns: Mapping[str, Column], ts: Column) -> list[Finding]:
@@ -79,6 +80,23 @@ class Watcher:
         if not watch.known and not watch.pending:
             del self._streams[stream]
         return found
+
+    def silence(self, now: float) -> list[Finding]:
+        """Say which streams have fallen silent, and which go on; `now` is the present in Unix seconds.
+
+        To be called every few seconds, with rows or without, once those that came are taken in. What passes
+        between two calls counts for `MOST_STEP` seconds at most, since the device may have slept.
+        """
+        seconds = max(0.0, now - self._now) if self._now == self._now else 0.0
+        self._now = now
+        newest: dict[tuple[str | None, str | None], Watch] = {}  # of all versions of a model
+        for (model, _, source), watch in sorted(self._streams.items(), key=lambda item: item[1].latest):
+            newest[model, source] = watch
+        return [
+            event
+            for (model, _, source), watch in self._streams.items()
+            for event in watch.listen(now, seconds, newest[model, source] is not watch)
+        ]
 
     def _superseded(self, stream: Stream) -> list[Finding]:
         """Alarms that end since this stream's version took the place of one that is silent for a day."""
@@ -242,6 +260,7 @@ class Watcher:
         if restored is None:
             return False
         self._references, self._streams, self._refused, self._newest = restored
+        self._now = math.nan  # what passed meanwhile is nobody's silence
         return True
 
 
