@@ -143,26 +143,35 @@ def rivers_adwin(numbers: Any) -> tuple[float, str]:
     return float(done.stdout) / len(numbers) * 1e6, "same run"
 
 
-def state() -> list[dict[str, Any]]:
-    """Bytes of state for each feature: as kept in the database, and the arrays in memory."""
+def kept(features: int, *, learns: bool = False) -> int:
+    """Bytes of the state of so many features after 5000 rows, as they are kept in the database."""
     rng = np.random.default_rng(2)
-    sizes = []
-    for features in (20, 40):
-        watcher = Watcher(
-            Settings(), build({f"inputs.x{i}": rng.normal(size=REFERENCE) for i in range(features)})
-        )
-        watcher.update(
-            STREAM, {f"inputs.x{i}": rng.normal(size=5000) for i in range(features)}, list(range(5000))
-        )
-        sizes.append(len(watcher.state()))
+    names = [f"inputs.x{i}" for i in range(features)]
+    references = [] if learns else build({name: rng.normal(size=REFERENCE) for name in names})
+    watcher = Watcher(Settings(), references)
+    watcher.update(STREAM, {name: rng.normal(size=5000) for name in names}, list(range(5000)))
+    return len(watcher.state())
+
+
+def state() -> list[dict[str, Any]]:
+    """Bytes of state for each feature, of many, of two, and while a reference is learned."""
+    few, some, many = (kept(features) for features in (2, 20, 40))
     return [
         figure(
             "state of a feature, as it is checkpointed",
-            (sizes[1] - sizes[0]) / 20,
+            (many - some) / 20,
             "bytes",
             goal=STATE_GOAL,
-            note=f"{sizes[0]} bytes with 20 features",
-        )
+            note=f"{some} bytes with 20 features",
+        ),
+        figure("state of each of two features", few / 2, "bytes", goal=STATE_GOAL),
+        figure(
+            "state of each of two features while the reference is learned",
+            kept(2, learns=True) / 2,
+            "bytes",
+            goal=STATE_GOAL,
+            note="the sample that it is made of, at most 2025 rows",
+        ),
     ]
 
 
