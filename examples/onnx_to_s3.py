@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from edge_mlops_monitor import EdgeMonitor
-from edge_mlops_monitor.drift import reference
+from edge_mlops_monitor.drift import reference, reference_file
 from edge_mlops_monitor.features import columns
 from edge_mlops_monitor.records import Prediction
 
@@ -42,7 +42,9 @@ def train(images: Any, labels: Any, folder: Path) -> None:
     # outputs comes from cross-validation: each picture is read by a model that has not seen it.
     said = map(answer, cross_val_predict(model, rows, labels, cv=10, method="predict_proba"))
     seen = [Prediction(inputs={"image": x}, outputs=y) for x, y in zip(images, said, strict=True)]
-    (folder / "reference.json").write_text(reference.dump(reference.build(columns(seen), model="digits")))
+    (folder / "reference.json").write_text(
+        reference_file.dump(reference.build(columns(seen), model="digits"))
+    )
     onnx = to_onnx(model.fit(rows, labels), rows[:1], options={"zipmap": False})
     (folder / "digits.onnx").write_bytes(onnx.SerializeToString())
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from edge_mlops_monitor.cli import main
-from edge_mlops_monitor.drift.reference import build, dump, loads
+from edge_mlops_monitor.drift.reference import build
+from edge_mlops_monitor.drift.reference_file import dump, loads
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.watcher import Watcher
 from edge_mlops_monitor.errors import DataError

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from edge_mlops_monitor.drift.joint import pairs_of, sides
 from edge_mlops_monitor.drift.pairs import GROUP_ROWS, PairEvidence
-from edge_mlops_monitor.drift.reference import FeatureReference, build, dump, loads
+from edge_mlops_monitor.drift.reference import FeatureReference, build
+from edge_mlops_monitor.drift.reference_file import dump, loads
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.watcher import Watcher
 from edge_mlops_monitor.errors import DataError

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_mlops_monitor.drift import reference
+from edge_mlops_monitor.drift import reference_file
 from edge_mlops_monitor.drift.binning import CategoryBins, NumericBins, numeric_bins
 from edge_mlops_monitor.drift.lookup import References
-from edge_mlops_monitor.drift.reference import build, build_feature, dump, load, loads
+from edge_mlops_monitor.drift.reference import build, build_feature
+from edge_mlops_monitor.drift.reference_file import dump, load, loads
 from edge_mlops_monitor.errors import DataError
 
 
@@ -189,7 +190,7 @@ def test_a_missing_or_huge_file_is_named_with_its_remedy(
         load(tmp_path)
     path = tmp_path / "reference.json"
     path.write_text(dump([build_feature("inputs.a", [1.0, 2.0])]))
-    monkeypatch.setattr(reference, "MAX_BYTES", 10)
+    monkeypatch.setattr(reference_file, "MAX_BYTES", 10)
     with pytest.raises(DataError, match="build it without raw values"):
         load(path)
 

@@ -15,7 +15,7 @@ from edge_mlops_monitor.cli import main
 from edge_mlops_monitor.clock import ManualClock
 from edge_mlops_monitor.dataset import Selection
 from edge_mlops_monitor.decider import Decider
-from edge_mlops_monitor.drift.reference import dump, load
+from edge_mlops_monitor.drift.reference_file import dump, load
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.records import Event, Prediction
 from edge_mlops_monitor.replay import build_reference, replay

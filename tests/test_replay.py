@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge_mlops_monitor.dataset import Selection
-from edge_mlops_monitor.drift.reference import dump
+from edge_mlops_monitor.drift.reference_file import dump
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.watcher import Watcher
 from edge_mlops_monitor.errors import DataError

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from edge_mlops_monitor.dataset import Dataset, Selection
-from edge_mlops_monitor.drift import reference as references
+from edge_mlops_monitor.drift import reference_file
 from edge_mlops_monitor.drift.context import HOUR_OF_DAY
 from edge_mlops_monitor.drift.history import STEP_ROWS
 from edge_mlops_monitor.drift.reference import Column, FeatureReference, Stream
@@ -205,7 +205,7 @@ def _references(given: References | None, settings: Iterable[Settings]) -> list[
     if given is None:
         return []
     if isinstance(given, (str, os.PathLike)):
-        return references.load(given, keep_values=any(one.algorithm == "ks_test" for one in settings))
+        return reference_file.load(given, keep_values=any(one.algorithm == "ks_test" for one in settings))
     return list(given)
 
 

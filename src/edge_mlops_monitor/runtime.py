@@ -355,10 +355,10 @@ class Runtime:
         if not target:
             raise DataError("no file to save references to; give output_path or set reference_data_path")
         if self.enabled:
-            from edge_mlops_monitor.drift import reference
+            from edge_mlops_monitor.drift import reference_file
 
             self.recorder.flush(STOP_SECONDS)
-            text = reference.dump(self.decider.references())
+            text = reference_file.dump(self.decider.references())
             os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
             with open(target, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -421,12 +421,12 @@ class Runtime:
         return Settings(**{name: given[name] for name in Settings.__struct_fields__ if name in given})
 
     def _read_references(self) -> Iterable[Any]:
-        from edge_mlops_monitor.drift import reference
+        from edge_mlops_monitor.drift import reference_file
 
         path = self.config.drift_detection.reference_data_path
         if not path or not os.path.exists(path):
             return []
-        return reference.load(path, keep_values=self.config.drift_detection.algorithm == "ks_test")
+        return reference_file.load(path, keep_values=self.config.drift_detection.algorithm == "ks_test")
 
     def _check_reference(self) -> None:
         path = self.config.drift_detection.reference_data_path

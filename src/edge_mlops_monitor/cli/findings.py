@@ -241,10 +241,10 @@ def of_reference(config: Config) -> Iterator[Finding]:
             "give one: edge-mlops-monitor reference build training.csv -o reference.json",
         )
         return
-    from edge_mlops_monitor.drift import reference
+    from edge_mlops_monitor.drift import reference_file
 
     try:
-        features = reference.load(path)
+        features = reference_file.load(path)
     except EdgeMonitorError as error:
         message, _, remedy = str(error).rpartition("; ")
         yield Finding("reference", "failed", message, remedy)

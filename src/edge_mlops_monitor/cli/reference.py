@@ -44,7 +44,7 @@ def build(
     DATA is CSV, JSON Lines or Parquet, also compressed (.gz). The rows must be in the order of time.
     """
     from edge_mlops_monitor import replay
-    from edge_mlops_monitor.drift.reference import dump
+    from edge_mlops_monitor.drift.reference_file import dump
 
     with shares(f"reading {data.name}") as progress:
         features = replay.build_reference(
@@ -67,7 +67,7 @@ def build(
 @json_option
 def show(ref: Path, config_path: Path | None, as_json: bool) -> None:
     """Show what the reference file REF holds."""
-    from edge_mlops_monitor.drift.reference import load
+    from edge_mlops_monitor.drift.reference_file import load
 
     _show(load(ref), as_json, {"path": str(ref)})
 

@@ -15,7 +15,7 @@ from edge_mlops_monitor.config import Config
 from edge_mlops_monitor.demo.model import FlowModel
 from edge_mlops_monitor.demo.pump import FLOW, SENSORS, Recording
 from edge_mlops_monitor.demo.script import SHIFT, SHIFTED_SENSOR, STUCK_SENSOR, Script
-from edge_mlops_monitor.drift import reference
+from edge_mlops_monitor.drift import reference, reference_file
 from edge_mlops_monitor.errors import DataError
 
 SEED = 7
@@ -59,7 +59,7 @@ class Scene:
         references = reference.build({**columns, f"outputs.{FLOW}": answers})
         self.healthy = {feature.name: (feature.mean or 0.0, feature.sd or 1.0) for feature in references}
         self.live = self._live()
-        (folder / REFERENCE).write_text(reference.dump(references), encoding="utf-8")
+        (folder / REFERENCE).write_text(reference_file.dump(references), encoding="utf-8")
         write_rows(folder / TRAINING, {**training.sensors, FLOW: answers})
         given = settings(script.pace)
         lines = [f"{name}: {msgspec.json.encode(value).decode()}\n" for name, value in given.items()]

@@ -18,13 +18,8 @@ from edge_mlops_monitor.drift.findings import Where, event
 from edge_mlops_monitor.drift.groups import concerns
 from edge_mlops_monitor.drift.joint import JOINT
 from edge_mlops_monitor.drift.lookup import References
-from edge_mlops_monitor.drift.reference import (
-    Column,
-    FeatureReference,
-    Stream,
-    build,
-    dump,
-)
+from edge_mlops_monitor.drift.reference import Column, FeatureReference, Stream, build
+from edge_mlops_monitor.drift.reference_file import dump
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.stream import Finding, Watch
 from edge_mlops_monitor.records import DriftResult
