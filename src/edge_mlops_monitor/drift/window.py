@@ -70,7 +70,7 @@ class WindowJudge:
             for feature, name in enumerate(self.names):
                 where = Where(self.stream, name, batch.last_row(block), batch.last_ts(block))
                 since = batch.first_row + part.start, float(batch.ts[part.start])
-                # Rows that the checks of data quality withhold count too, as in 0.1.1: this is the whole window.
+                # Rows that the checks withhold count too, as in 0.1.1: this is the whole window.
                 window = batch.values[part, feature]
                 found += [(block, finding) for finding in self._judge(feature, where, window, since)]
         return found
