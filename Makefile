@@ -41,7 +41,7 @@ release: $(DEV) ## release VERSION=x.y.z, or go on where it stopped (docs/publis
 	@$(BIN)/python -m release run '$(VERSION)' --publish '$(or $(PUBLISH),here)'
 
 clean: ## remove what the commands made
-	rm -rf $(VENV) $(VENV)-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-3.* $(VENV)-peer* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

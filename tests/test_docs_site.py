@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
+from release import pypirc
 
 from bucket_on_loopback import Bucket, environment, free_port, s3_server
 from edge_mlops_monitor import EdgeMonitor
@@ -291,12 +292,17 @@ def test_json_is_json(name: str, block: Block) -> None:
 
 
 @pytest.mark.parametrize(("name", "block"), of("ini"))
-def test_a_unit_of_systemd_starts_a_command_that_there_is(name: str, block: Block) -> None:
+def test_a_unit_of_systemd_starts_a_command_that_there_is(name: str, block: Block, tmp_path: Path) -> None:
     unit = configparser.ConfigParser(interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string(block.text)
-    if name == "docs/publishing.md":  # a .pypirc
-        assert "pypi" in unit
+    if name == "docs/publishing.md":  # a .pypirc, which the release tool accepts
+        assert unit.sections() == ["testpypi", "pypi"]
+        file = tmp_path / ".pypirc"
+        file.write_text(block.text)
+        file.chmod(0o600)
+        for repository in unit.sections():
+            pypirc.check(file, repository)
         return
     _, command, *options = shlex.split(unit["Service"]["ExecStart"])
     assert cli([command, "--help"]) == 0
