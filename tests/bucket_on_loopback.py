@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,30 @@ def wait_for(url: str, process: subprocess.Popen[Any], seconds: float = 60) -> N
         except OSError:
             time.sleep(0.05)
     raise AssertionError(f"no answer from {url}")
+
+
+def keys_under(policy: str, url: str) -> dict[str, str]:
+    """Keys of a new user who may do what a policy says, and nothing else."""
+    boto3 = pytest.importorskip("boto3", reason="boto3 is not installed")
+    ours = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+    iam = boto3.client("iam", endpoint_url=url, **ours)
+    iam.create_user(UserName="device")
+    iam.put_user_policy(UserName="device", PolicyName="guide", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="device")["AccessKey"]
+    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+
+@contextmanager
+def policies_in_force(url: str) -> Iterator[None]:
+    """While it lasts the server looks at who asks; else it lets anybody."""
+    ask = partial(
+        urllib.request.Request, f"{url}/moto-api/reset-auth", headers={"Content-Type": "text/plain"}
+    )
+    urllib.request.urlopen(ask(data=b"0"), timeout=60).close()
+    try:
+        yield
+    finally:
+        urllib.request.urlopen(ask(data=b"inf"), timeout=60).close()
 
 
 def environment(**more: object) -> dict[str, str]:

@@ -22,7 +22,7 @@ import pytest
 import yaml
 from release import pypirc
 
-from bucket_on_loopback import Bucket, environment, free_port, s3_server
+from bucket_on_loopback import Bucket, environment, free_port, keys_under, policies_in_force, s3_server
 from edge_mlops_monitor import EdgeMonitor
 from edge_mlops_monitor.cli import main as cli
 from edge_mlops_monitor.config import Config
@@ -41,6 +41,7 @@ DOCUMENTS = {path.relative_to(PROJECT).as_posix(): path for path in sorted(DOCS.
 ROOT_DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "examples/README.md")
 DOCUMENTS |= {name: PROJECT / name for name in ROOT_DOCUMENTS}
 BLOCKS = [(name, block) for name, path in DOCUMENTS.items() for block in blocks(path.read_text())]
+S3_GUIDE = "docs/guides/s3.md"
 SESSIONS = ["docs/guides/onnx-to-s3.md", "docs/guides/web-service.md"]
 
 
@@ -326,16 +327,21 @@ def s3() -> Iterator[str]:
         yield url
 
 
-def test_the_guide_to_s3_works_against_a_bucket(tmp_path: Path, s3: str) -> None:
+def test_the_guide_to_s3_works_against_a_bucket_with_the_rights_that_it_names(
+    tmp_path: Path, s3: str
+) -> None:
     bucket = Bucket(s3, "my-bucket", tmp_path)
+    [policy] = [block.text for name, block in BLOCKS if name == S3_GUIDE and block.words[0] == "json"]
+    keys = keys_under(policy, s3)
     settings = {"bucket": bucket.name, "prefix": "factory-7/", "endpoint_url": s3}
     overrides = {f"EDGE_MLOPS_MONITOR__STORAGE__{key.upper()}": value for key, value in settings.items()}
     printed = ""
     for name, block in BLOCKS:
-        if name != "docs/guides/s3.md" or "s3" not in block.words[1:]:
+        if name != S3_GUIDE or "s3" not in block.words[1:]:
             continue
         bucket.download()
-        printed += session(session_script([block]), tmp_path, **overrides)
+        with policies_in_force(s3):
+            printed += session(session_script([block]), tmp_path, **overrides, **keys)
     assert "sink s3: it can be reached" in printed
     assert re.search(r"│\s+200 │\s+0 │", printed), "200 predictions, none missing"
 
