@@ -15,7 +15,7 @@ from edge_mlops_monitor import EdgeMonitor
 from edge_mlops_monitor.clock import ManualClock
 from edge_mlops_monitor.decider import Decider
 from edge_mlops_monitor.drift.settings import Settings
-from edge_mlops_monitor.errors import DataError
+from edge_mlops_monitor.errors import DataError, StoreError
 from edge_mlops_monitor.records import DriftResult, Event, Prediction
 from edge_mlops_monitor.store import Store
 from programs import started
@@ -291,3 +291,24 @@ def test_predictions_that_were_gone_before_a_decision_are_said(tmp_path: Path) -
         ]
         decider.step(clock.monotonic())
         assert len([event for event in store.newest("events") if event.type == "undecided"]) == 1
+
+
+# - a write that fails -
+
+
+def test_what_was_found_is_not_lost_where_it_cannot_be_written_at_once(tmp_path: Path) -> None:
+    clock = ManualClock(1e9)
+    with closing(Store(tmp_path / "m.db", clock=clock)) as store:
+        decider = Decider(lambda: store, Settings(learn_reference=200, learn_reference_hours=0), clock=clock)
+        rows = [Prediction(ts=1e9 + i, inputs={"x": x}, model="m") for i, x in enumerate(values(1000, 600))]
+        with store.transaction() as tx:
+            tx.append("predictions", rows)
+        refused = "BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+        store.query(f"CREATE TEMP TRIGGER full {refused}")
+        for _ in range(2):
+            with pytest.raises(StoreError, match="full"):
+                decider.step(clock.monotonic())
+        store.query("DROP TRIGGER full")
+        decider.step(clock.monotonic())
+        events = [one for one in store.newest("events") if isinstance(one, Event)]
+        assert [one.type for one in events if one.severity == "alarm"] == ["drift"]

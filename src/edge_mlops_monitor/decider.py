@@ -21,6 +21,7 @@ from edge_mlops_monitor.blocks import FIELDS, SEQ_BITS, SEQ_MASK, Block
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.erasure import PURGED_BEFORE
+from edge_mlops_monitor.errors import StoreError
 from edge_mlops_monitor.features import ERRORS, Columns, columns_of
 from edge_mlops_monitor.joining import LABELS, Joining
 from edge_mlops_monitor.records import DriftResult, Event
@@ -305,6 +306,16 @@ class Decider:
         return [self._joining.watcher.watcher if feature.startswith(ERRORS) else self._watcher]
 
     def _commit(self, store: Store, findings: list[Finding]) -> None:
+        try:
+            self._write(store, findings)
+        except StoreError:
+            # The watcher has gone past what it found: go back to what was written last, and find it again.
+            self._watcher = self._profiler = None
+            raise
+        if any(isinstance(finding, Event) for finding in findings):
+            self._on_found()
+
+    def _write(self, store: Store, findings: list[Finding]) -> None:
         self._checkpoint.watcher = self._watcher.state()
         self._checkpoint.estimates = b"" if self._estimates is None else self._estimates.state()
         with store.transaction() as tx:
@@ -318,8 +329,6 @@ class Decider:
             self._profiler.write(tx)
         self._profiler.settle()
         self._written_at = self._clock.monotonic()
-        if any(isinstance(finding, Event) for finding in findings):
-            self._on_found()
 
 
 def _streams(block: Block) -> Iterator[Rows]:
