@@ -191,6 +191,24 @@ def test_bad_input_is_one_sentence_and_changes_nothing(
     assert scene.files("testpypi") == scene.files("pypi") == set()
 
 
+@pytest.mark.parametrize(
+    ("packages", "why"),
+    [
+        ("other/packages", "0.2.0 is released already and can never be replaced"),
+        ("packages", "0.2.0 is on testpypi already, from a try that was given up"),
+    ],
+)
+def test_a_version_that_only_an_index_knows_is_refused(
+    scene: Scene, tmp_path: Path, packages: str, why: str
+) -> None:
+    (tmp_path / packages / "tiny_monitor-0.2.0.tar.gz").write_bytes(b"of another checkout")
+    before = scene.project.git("rev-parse", "HEAD")
+    status, _, complaint = scene.command("run", "0.2.0")
+    assert status == 1
+    assert why in complaint
+    assert (scene.project.git("rev-parse", "HEAD"), scene.tags()) == (before, [])
+
+
 @pytest.mark.parametrize("setting", ["RELEASE_TEST_INDEX_URL", "RELEASE_INDEX_URL"])
 def test_with_an_index_that_answers_with_a_web_page_nothing_is_begun(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, setting: str
