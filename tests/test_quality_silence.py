@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -28,8 +30,8 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 class Device:
     """A watcher that takes in the rows that came and then listens, every five seconds."""
 
-    def __init__(self) -> None:
-        self.watcher = Watcher(SETTINGS)
+    def __init__(self, settings: Settings = SETTINGS) -> None:
+        self.watcher = Watcher(settings)
         self.rng = np.random.default_rng(1)
         self.now, self.offset = BEGAN, 0.0
         self.events: list[Event] = []
@@ -222,6 +224,61 @@ def test_how_rows_are_cut_into_calls_between_two_looks_changes_nothing() -> None
             events += watcher.silence(now)
         said.append([one for one in events if isinstance(one, Event)])
     assert said[0] == said[1] == said[2]
+
+
+def test_while_rows_come_too_fast_their_end_is_no_second_alarm() -> None:
+    device = Device()
+    device.healthy()
+    (alarm,) = device.run(np.arange(1, 4000) * 0.05)
+    assert "arrival of detector 3 is too fast" in alarm.message
+    assert device.wait(600) == []
+
+
+def test_what_was_stored_before_the_first_look_does_not_teach_how_long_a_silence_is() -> None:
+    device = Device(Settings(learn_reference=200, learn_reference_hours=24.0))
+    ts = device.now - np.arange(2000.0)[::-1] * 60  # a tail of 33 hours, decided about at once
+    device.hear(
+        device.watcher.update(STREAM, {"inputs.x": device.rng.normal(size=2000).tolist()}, ts.tolist())
+    )
+    assert device.run(np.arange(1, 60) * 60.0) == []
+    assert device.wait(2 * 3600) == [], "in the hour since then no night was seen"
+
+
+def troubled(seed: int) -> list[Event]:
+    """What two sources of two versions say that come and go, with restarts and clocks that are set."""
+    chance, device = random.Random(seed), Device()
+    streams = [("detector", version, source) for version in "34" for source in "BC"]
+    for stream in streams[:2]:
+        device.healthy(300, stream)
+    for _ in range(30):
+        what = chance.random()
+        if what < 0.5:
+            device.healthy(chance.choice([1, 2, 5, 7, 60, 200]), chance.choice(streams))
+        elif what < 0.75:
+            device.wait(chance.choice([5, 30, 70, 150, 900, 4000]))
+        elif what < 0.9:
+            device.restart(down=chance.choice([0, 10, 9000]))
+        else:
+            device.offset += chance.choice([-7200, 300, 86400, -30])
+    return [one for one in device.events if one.data["feature"] == "arrival"]
+
+
+def test_whatever_happens_a_silence_begins_once_and_ends_once_and_no_pause_is_told_twice() -> None:
+    silences = 0
+    for seed in range(10):
+        is_open: dict[Any, bool] = defaultdict(bool)
+        told: dict[Any, set[int]] = defaultdict(set)
+        for one in troubled(seed):
+            stream = (one.data["model_version"], one.data["source"])
+            if one.severity != "warning":
+                assert is_open[stream] is (one.type == "recovery"), one
+                is_open[stream] = not is_open[stream]
+            missed = {"silence": "since_index", "gap": "row"}.get(one.data.get("method", ""))
+            if missed:
+                assert one.data[missed] not in told[stream], one
+                told[stream].add(one.data[missed])
+                silences += missed == "since_index"
+    assert silences > 20
 
 
 def test_a_limit_needs_enough_pauses_and_a_share_of_the_budget() -> None:
