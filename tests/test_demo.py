@@ -23,9 +23,9 @@ import pytest
 from edge_mlops_monitor.demo import summary
 from edge_mlops_monitor.demo.arrived import arrived
 from edge_mlops_monitor.demo.outcome import outcome
-from edge_mlops_monitor.demo.play import Played
+from edge_mlops_monitor.demo.play import PATIENCE_SECONDS, Played, may_come
 from edge_mlops_monitor.demo.scene import Scene, folder_for
-from edge_mlops_monitor.demo.script import script
+from edge_mlops_monitor.demo.script import Act, script
 from edge_mlops_monitor.errors import DataError
 from edge_mlops_monitor.records import Event
 
@@ -293,6 +293,14 @@ def played_without_reports(scene: Scene) -> Played:
     )
     played.status = {**dict.fromkeys(counts, 0), "dropped": {}, "database": {"bytes": 0}}
     return played
+
+
+def test_the_network_stays_away_while_nobody_has_looked_but_not_for_ever() -> None:
+    played, back = Played(10), Act(5, "network_back", "the network is back")
+    played.acts["network_gone"] = (3, time.time())
+    assert not may_come(back, played)
+    played.acts["network_gone"] = (3, time.time() - 2 * PATIENCE_SECONDS)
+    assert may_come(back, played)
 
 
 def test_what_was_not_reported_is_named(tmp_path: Path) -> None:
