@@ -24,9 +24,13 @@ SPREADS = (0.3, 0.6, -0.5, -1.5)  # about 1.3, 2.6, 0.75 and 0.55 times the stan
 MISSING = ((0.01, 2.0), (0.05, 4.0), (0.3, 4.0))  # share of rows; or, where more, so many times the odds
 UNSEEN = ((0.02, 4.0), (0.1, 4.0))
 LABEL_ODDS = 2.5  # a label's odds become so many times as large
-TILTS = len(SHIFTS) + len(SPREADS) + len(MISSING) + len(UNSEEN)
-# What is bet on each tilt, where a memory has one: what is rare is told of by few rows, and takes more.
-STAKES = np.array([1.0] * (len(SHIFTS) + len(SPREADS)) + [2.0, 2.0, 1.0] + [6.0, 4.0])
+SHAPES = len(SHIFTS) + len(SPREADS)  # bets on the values themselves; for categories on as many labels
+TILTS = SHAPES + len(MISSING) + len(UNSEEN)
+# What is staked on each: more where a row tells little of a change, or few rows do.
+SHAPE_STAKES = np.array([3.0, 3.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0])
+LABEL_STAKE = 1.5
+RARE_STAKES = np.array([1.5, 1.5, 0.5, 8.0, 6.0])  # missing, unseen
+MEMORY_STAKE = 0.5
 
 
 def cause_of(bet: int) -> str:
@@ -35,39 +39,37 @@ def cause_of(bet: int) -> str:
     >>> cause_of(0), cause_of(TILTS - 1), cause_of(TILTS - 3)
     ('', 'unseen_category', 'missing')
     """
-    place = bet - len(SHIFTS) - len(SPREADS)
+    place = bet - SHAPES
     if 0 <= place < len(MISSING):
         return "missing"
     return "unseen_category" if 0 <= place < len(MISSING) + len(UNSEEN) else ""
 
 
 def tilts(reference: FeatureReference, share: Floats) -> tuple[Floats, Floats]:
-    """The logs of the tilts of one feature's cells (tilts, cells), and what is bet on each.
+    """The logs of the tilts of one feature's cells (tilts, cells), and what is staked on each.
 
     `share` holds the null's share of each cell.
     """
     size = len(share)
-    logs, used = np.zeros((TILTS, size)), np.zeros(TILTS)
+    logs, stakes = np.zeros((TILTS, size)), np.zeros(TILTS)
     ordered = reference.bins.ordered
     if ordered > 1:
         location, scale = normal_scores(share[:ordered])
-        for row, shift in enumerate(SHIFTS):
-            logs[row, :ordered] = shift * location
-        for row, spread in enumerate(SPREADS, len(SHIFTS)):
-            logs[row, :ordered] = spread * scale
-        used[: len(SHIFTS)] = 1
-        used[len(SHIFTS) : len(SHIFTS) + len(SPREADS)] = ordered > 2
+        logs[: len(SHIFTS), :ordered] = np.outer(SHIFTS, location)
+        logs[len(SHIFTS) : SHAPES, :ordered] = np.outer(SPREADS, scale)
+        stakes[:SHAPES] = SHAPE_STAKES
+        stakes[len(SHIFTS) : SHAPES] *= ordered > 2
     elif not ordered:
-        frequent = np.argsort(-share[:-2], kind="stable")[: len(SHIFTS) + len(SPREADS)]
+        frequent = np.argsort(-share[:-2], kind="stable")[:SHAPES]
         logs[np.arange(len(frequent)), frequent] = math.log(LABEL_ODDS)
-        used[: len(frequent)] = size > 3
-    row = len(SHIFTS) + len(SPREADS)
+        stakes[: len(frequent)] = LABEL_STAKE * (size > 3)
     if reference.only_rises:
-        used[:row] *= np.array((*SHIFTS, *SPREADS)) > 0
+        stakes[:SHAPES] *= np.array((*SHIFTS, *SPREADS)) > 0
+    row = SHAPES
     for cell, levels in ((size - 1, MISSING), (size - 2, UNSEEN if ordered < size - 1 else ())):
         for level, times in levels:
             odds = share[cell] / (1 - share[cell])
             logs[row, cell] = math.log(max(level / (1 - level) / odds, times))
-            used[row] = 1
+            stakes[row] = RARE_STAKES[row - SHAPES]
             row += 1
-    return logs, used * STAKES
+    return logs, stakes

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift.alternatives import TILTS, tilts
+from edge_mlops_monitor.drift.alternatives import MEMORY_STAKE, TILTS, tilts
 from edge_mlops_monitor.drift.context import LEAST_ROWS
 from edge_mlops_monitor.drift.history import STEP_ROWS, History
 from edge_mlops_monitor.drift.path import AFTER_ROWS, ALARMED, Fading, Path
@@ -95,12 +95,12 @@ class Evidence:
     def _set_bets(self) -> None:
         """The tilts of all cells, and the log of the share of the budget that each bet gets."""
         self.log_tilts = np.zeros((TILTS, self.cells))
-        stakes = np.ones((TILTS + len(MEMORIES), len(self.references)))
+        stakes = np.zeros((TILTS + len(MEMORIES), len(self.references)))
         for feature, reference in enumerate(self.references):
             cells = self.cells_of(feature)
             share = self.base[:, cells].sum(axis=0) / self.base[:, cells].sum()
             self.log_tilts[:, cells], stakes[:TILTS, feature] = tilts(reference, share)
-            stakes[TILTS:, feature] = not reference.only_rises  # a memory bets on any change
+            stakes[TILTS:, feature] = 0.0 if reference.only_rises else MEMORY_STAKE  # it bets on any change
         self.tilts = np.exp(self.log_tilts)
         self.log_tilts_at = np.concatenate((self.log_tilts.T, np.zeros((1, TILTS))))  # none where withheld
         with np.errstate(divide="ignore"):
