@@ -27,9 +27,9 @@ LABEL_ODDS = 2.5  # a label's odds become so many times as large
 SHAPES = len(SHIFTS) + len(SPREADS)  # bets on the values themselves; for categories on as many labels
 TILTS = SHAPES + len(MISSING) + len(UNSEEN)
 # What is staked on each: more where a row tells little of a change, or few rows do.
-SHAPE_STAKES = np.array([3.0, 3.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0])
+SHAPE_STAKES = np.array([5.0, 5.0, 2.0, 2.0, 3.0, 3.0, 1.0, 1.0, 1.0, 1.0])
 LABEL_STAKE = 1.5
-RARE_STAKES = np.array([1.5, 1.5, 0.5, 8.0, 6.0])  # missing, unseen
+RARE_STAKES = np.array([2.0, 2.0, 0.5, 8.0, 6.0])  # missing, unseen
 MEMORY_STAKE = 0.5
 
 
