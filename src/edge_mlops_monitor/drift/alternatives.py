@@ -26,9 +26,7 @@ UNSEEN = ((0.02, 4.0), (0.1, 4.0))
 LABEL_ODDS = 2.5  # a label's odds become so many times as large
 SHAPES = len(SHIFTS) + len(SPREADS)  # bets on the values themselves; for categories on as many labels
 TILTS = SHAPES + len(MISSING) + len(UNSEEN)
-# What is staked on each: more where a row tells little of a change, or few rows do.
-SHAPE_STAKES = np.array([5.0, 5.0, 2.0, 2.0, 3.0, 3.0, 1.0, 1.0, 1.0, 1.0])
-LABEL_STAKE = 1.5
+# What is staked where a shift has 1: more on what few rows tell of, less on what learns what it bets on.
 RARE_STAKES = np.array([2.0, 2.0, 0.5, 8.0, 6.0])  # missing, unseen
 MEMORY_STAKE = 0.5
 
@@ -57,12 +55,12 @@ def tilts(reference: FeatureReference, share: Floats) -> tuple[Floats, Floats]:
         location, scale = normal_scores(share[:ordered])
         logs[: len(SHIFTS), :ordered] = np.outer(SHIFTS, location)
         logs[len(SHIFTS) : SHAPES, :ordered] = np.outer(SPREADS, scale)
-        stakes[:SHAPES] = SHAPE_STAKES
-        stakes[len(SHIFTS) : SHAPES] *= ordered > 2
+        stakes[: len(SHIFTS)] = 1
+        stakes[len(SHIFTS) : SHAPES] = ordered > 2
     elif not ordered:
         frequent = np.argsort(-share[:-2], kind="stable")[:SHAPES]
         logs[np.arange(len(frequent)), frequent] = math.log(LABEL_ODDS)
-        stakes[: len(frequent)] = LABEL_STAKE * (size > 3)
+        stakes[: len(frequent)] = size > 3
     if reference.only_rises:
         stakes[:SHAPES] *= np.array((*SHIFTS, *SPREADS)) > 0
     row = SHAPES
