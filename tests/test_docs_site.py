@@ -373,7 +373,7 @@ PORTS: dict[str, int] = {}
 PRELUDE = """
 set -eo pipefail
 trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
-curl() { command curl --silent --fail --retry 60 --retry-delay 1 --retry-connrefused "$@"; echo; }
+curl() { command curl --silent --fail --retry 200 --retry-delay 1 --retry-connrefused "$@"; echo; }
 pip() { :; }
 aws() { python -c 'import boto3, pathlib, sys
 s3 = boto3.client("s3", endpoint_url=sys.argv[1], region_name="us-east-1",
