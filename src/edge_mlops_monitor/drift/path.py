@@ -210,12 +210,17 @@ class Path:
     def _restart(self, begin: int, end: int) -> None:
         """Set back the beginnings of changes that the bets, at the cuts from `begin` on, say nothing of."""
         steps, state = self.steps, self._evidence.state
-        for piece, cut in enumerate(self._cuts.tolist(), 1):
-            if begin < cut <= end:
-                least = self._shares[cut - 1] * np.exp(self._evidence.log_bets) * RESTART
-                began = self._parts[cut + piece] <= least
-                state["since_row"][began] = steps.first_row + (self.begin + cut - 1) * STEP_ROWS
-                state["since_ts"][began] = steps.ts[self.begin + cut - 1]
+        passed = np.flatnonzero((self._cuts > begin) & (self._cuts <= end))
+        if not len(passed):
+            return
+        last = self._cuts[passed] - 1
+        least = RESTART * self._shares[last, None, None] * np.exp(self._evidence.log_bets)
+        began = self._parts[self._cuts[passed] + passed + 1] <= least
+        latest = last[len(last) - 1 - began[::-1].argmax(axis=0)]
+        back = began.any(axis=0)
+        rows = steps.first_row + (self.begin + latest) * STEP_ROWS
+        state["since_row"] = np.where(back, rows, state["since_row"])
+        state["since_ts"] = np.where(back, steps.ts[self.begin + latest], state["since_ts"])
 
 
 def _running(first: Floats, steps: Floats) -> Floats:
