@@ -11,7 +11,7 @@ import numpy as np
 from edge_mlops_monitor.drift.batch import Batch, Encoder
 from edge_mlops_monitor.drift.budget import SHARES
 from edge_mlops_monitor.drift.judge import EvidenceJudge
-from edge_mlops_monitor.drift.reference import build_feature
+from edge_mlops_monitor.drift.reference import Column, build_feature
 from edge_mlops_monitor.drift.samples import sample_column
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.errors import DataError
@@ -80,14 +80,16 @@ class EDetector:
         """Take in many values; the indices at which the detector fired."""
         waiting = len(self._pending)
         column = sample_column("e_detector", xs)
-        values = [*self._pending, *(column.tolist() if isinstance(column, np.ndarray) else column)]
+        values: Any = column
+        if self._pending:
+            values = [*self._pending, *(column.tolist() if isinstance(column, np.ndarray) else column)]
         whole = len(values) // self._judge.block_rows * self._judge.block_rows
-        self._pending = values[whole:]
+        self._pending = list(values[whole:])
         fired = self._take(values[:whole]) if whole else []
         self._fired = bool(fired) and fired[-1] == len(values) - 1
         return [index - waiting for index in fired]
 
-    def _take(self, values: list[Any]) -> list[int]:
+    def _take(self, values: Column) -> list[int]:
         numbers, codes = self._encoder.encode({"x": values}, len(values))
         blocks = len(values) // self._judge.block_rows
         share = self._judge.block_rows / self.average_run_length / SHARES["drift"]  # no other check
