@@ -80,12 +80,13 @@ class Evidence:
         self.cells = int(sizes.sum())
         self.feature_of = np.repeat(np.arange(len(references)), sizes)
         self.tau = np.array([reference.tau for reference in references])
+        self.tau_of_cells = self.tau[self.feature_of]
         self.labels = sorted({name for reference in references for name in reference.contexts}) or [""]
         counts = np.array([np.concatenate([[], *_counts_in(name, references)]) for name in self.labels])
-        self.base = counts / self.tau[self.feature_of] + 0.5
+        self.base = counts / self.tau_of_cells + 0.5
         in_one = [not reference.contexts for reference in references]
         self._without_context = np.array(in_one, dtype=bool)[self.feature_of]
-        self.fading = Fading(1 / np.array(MEMORIES), self.tau[self.feature_of])
+        self.fading = Fading(1 / np.array(MEMORIES), self.tau_of_cells)
         self.prior = np.array(PRIORS)
         self._set_bets()
         self.state = self._fresh()
@@ -105,6 +106,7 @@ class Evidence:
         self.log_tilts_at = np.concatenate((self.log_tilts.T, np.zeros((1, TILTS))))  # none where withheld
         with np.errstate(divide="ignore"):
             self.log_bets = np.log(stakes / stakes.sum(axis=0))
+        self.bets = np.exp(self.log_bets)
 
     def _fresh(self) -> dict[str, NDArray[Any]]:
         sizes = {"m": len(MEMORIES), "f": len(self.references), "c": self.cells}

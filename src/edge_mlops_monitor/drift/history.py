@@ -19,6 +19,7 @@ STEP_ROWS = 5  # rows of a step
 BLOCK_STEPS = 5
 RECENT_STEPS = 25  # kept singly
 RING = 64  # blocks kept
+MOST_WAITING = 50  # steps
 
 # Axes: s steps, r blocks, f features, c cells.
 AXES = {
@@ -70,30 +71,50 @@ class History:
         sizes = {"s": RECENT_STEPS, "r": RING, "3": 3, "f": features, "c": cells}
         kinds = {"step_counts": np.uint8, "block_counts": np.uint8}
         kinds |= {"step_context": np.uint16, "block_context": np.uint16}
-        self.state: dict[str, NDArray[Any]] = {
+        self._waiting: list[dict[str, NDArray[Any]]] = []  # steps not yet put into the rings,
+        self._first = self._end = 0  # numbered from the first to the end
+        self._rings: dict[str, NDArray[Any]] = {
             name: np.zeros([sizes[axis] for axis in axes], dtype=kinds.get(name, np.float64))
             for name, axes in AXES.items()
         }
 
     def append(self, steps: Taken, part: slice) -> None:
-        """Take in a part of these steps."""
-        first, end = (steps.first_row // STEP_ROWS + place for place in (part.start, part.stop))
-        waiting, blocks = first % BLOCK_STEPS, end // BLOCK_STEPS - first // BLOCK_STEPS
-        given: dict[str, NDArray[Any]] = {
-            "counts": steps.counts[part].astype(np.uint8),
-            "moments": steps.moments[part],
-            "share": steps.shares[part],
-            "ts": steps.ts[part],
-            "context": steps.contexts[part],
-        }
-        for name, values in given.items():
-            ring = self.state[f"step_{name}"]
+        """Take in a part of these steps, put into the rings when there are enough or somebody looks."""
+        first = steps.first_row // STEP_ROWS + part.start
+        if not self._waiting:
+            self._first = first
+        self._end = first + part.stop - part.start
+        self._waiting.append(
+            {
+                "counts": steps.counts[part].astype(np.uint8),
+                "moments": steps.moments[part],
+                "share": steps.shares[part],
+                "ts": steps.ts[part],
+                "context": steps.contexts[part],
+            }
+        )
+        if self._end - self._first >= MOST_WAITING:
+            self._put_away()
+
+    @property
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The rings of steps and blocks."""
+        if self._waiting:
+            self._put_away()
+        return self._rings
+
+    def _put_away(self) -> None:
+        """Put the waiting steps into their ring, and the blocks that they complete into theirs."""
+        first, given, self._waiting = self._first, self._waiting, []
+        before, blocks = first % BLOCK_STEPS, self._end // BLOCK_STEPS - first // BLOCK_STEPS
+        for name in given[0]:
+            ring, values = self._rings[f"step_{name}"], np.concatenate([part[name] for part in given])
             if blocks:
-                oldest = (first - waiting) % RECENT_STEPS
-                whole = np.concatenate((ring[oldest : oldest + waiting], values))[: blocks * BLOCK_STEPS]
+                oldest = (first - before) % RECENT_STEPS
+                whole = np.concatenate((ring[oldest : oldest + before], values))[: blocks * BLOCK_STEPS]
                 whole = whole.reshape(blocks, BLOCK_STEPS, *ring.shape[1:])
                 of_blocks = whole[:, 0] if name in ("ts", "context") else whole.sum(axis=1, dtype=ring.dtype)
-                _put(self.state[f"block_{name}"], first // BLOCK_STEPS, of_blocks)
+                _put(self._rings[f"block_{name}"], first // BLOCK_STEPS, of_blocks)
             _put(ring, first, values)
 
     def since(

@@ -119,11 +119,13 @@ class EvidenceJudge:
         at = np.repeat(self._contexts(batch), batch.rows) if batch.contexts else 0
         with np.errstate(over="ignore"):
             scores = (batch.values - self._centre[at]) / self._unit[at]
-        counted = ~np.isnan(scores) & (batch.codes != WITHHELD)
-        scores = np.where(counted, np.minimum(np.maximum(scores, -self._largest), self._largest), 0.0)
-        whole = np.stack((counted, scores, scores * scores))
-        whole = whole.reshape(3, batch.blocks, batch.rows, len(self.names))
-        return np.ascontiguousarray(whole.sum(axis=2).transpose(1, 0, 2))
+        whole = np.empty((3, *scores.shape))
+        counted = np.logical_and(scores == scores, batch.codes != WITHHELD, out=whole[0])
+        np.clip(scores, -self._largest, self._largest, out=whole[1])
+        whole[1][counted == 0] = 0.0
+        np.multiply(whole[1], whole[1], out=whole[2])
+        by_block = np.add.reduce(whole.reshape(3, batch.blocks, batch.rows, -1), axis=2)
+        return np.ascontiguousarray(by_block.transpose(1, 0, 2))
 
     def _where(self, feature: int, batch: Batch, block: int) -> Where:
         return Where(self.stream, self.names[feature], batch.last_row(block), batch.last_ts(block))

@@ -57,19 +57,18 @@ class Path:
         self._codes = steps.codes[stretch]
         self._same, self._before = steps.same[stretch], steps.before[stretch]
         self._shares = steps.shares[stretch]
-        self._withheld = self._codes == evidence.cells
         self._alarmed = state["level"] == ALARMED
-        self._any_withheld = bool(self._withheld.any())
-        self._cells = np.where(self._withheld, 0, self._codes) if self._any_withheld else self._codes
-        self._rows = (STEP_ROWS - self._withheld.sum(axis=1)).astype(np.float64)
-        self._cuts = steps.cuts(stretch)
-        self._piece = np.searchsorted(self._cuts, np.arange(len(self._codes)), side="right")
-        starts = [0, *(cut + piece for piece, cut in enumerate(self._cuts.tolist(), 1))]
-        self._begins = list(zip(starts, [*starts[1:], len(self._codes) + len(starts)], strict=True))
-        self._first_place = (steps.first_row // STEP_ROWS + stretch.start) % STEPS
-        self._counts = steps.counts[stretch] / evidence.tau[evidence.feature_of]
+        self._any_alarmed = bool(self._alarmed.any())
+        self._cells, self._rows = self._codes, np.full((1, 1), float(STEP_ROWS))
+        self._any_withheld = bool(self._codes.max() == evidence.cells)
+        if self._any_withheld:
+            self._withheld = self._codes == evidence.cells
+            self._cells = np.where(self._withheld, 0, self._codes)
+            self._rows = (STEP_ROWS - self._withheld.sum(axis=1)).astype(np.float64)
+        self._cut(steps.cuts(stretch))
+        self._counts = steps.counts[stretch] / evidence.tau_of_cells
         healthy = self._counts
-        if self._alarmed.any():
+        if self._any_alarmed:
             healthy = healthy * ~self._alarmed[evidence.feature_of]
         self._context = int(state["context"][0])
         self._seen = _running(state["seen"][self._context], healthy)
@@ -78,11 +77,18 @@ class Path:
         log_null = self._log_predictive(null[:-1])
         self._accumulate(self._log_bets(log_null))
         self.log_r = np.broadcast_to(state["log_r"], (len(self._codes), len(state["log_r"])))
-        if self._alarmed.any():
-            fading = Fading(np.array([1 / AFTER_ROWS]), evidence.tau[evidence.feature_of])
+        if self._any_alarmed:
+            fading = Fading(np.array([1 / AFTER_ROWS]), evidence.tau_of_cells)
             after, self._after = self._forgetting(state["after"][None], fading)
             log_after = self._log_predictive(after[:, 0] + 0.5)
             self._look_back((log_null - log_after).sum(axis=1) / evidence.tau)
+
+    def _cut(self, cuts: NDArray[np.int64]) -> None:
+        """Say in which piece each step is, and where each piece lies, with one row more than steps."""
+        self._cuts = cuts
+        self._piece = np.searchsorted(cuts, np.arange(len(self._codes)), side="right")
+        starts = [0, *(cut + piece for piece, cut in enumerate(cuts.tolist(), 1))]
+        self._begins = list(zip(starts, [*starts[1:], len(self._codes) + len(starts)], strict=True))
 
     def _shares_of_cells(self, nulls: Floats) -> Floats:
         """The shares of the cells that the bets are about in each piece between two cuts."""
@@ -111,7 +117,8 @@ class Path:
         What is kept is a memory over what would be left of it since its segment began, so that only sums
         are taken from step to step.
         """
-        places = (self._first_place + np.arange(len(self._counts))) % STEPS
+        step = self.steps.first_row // STEP_ROWS + self.begin
+        places = np.arange(step, step + len(self._counts)) % STEPS
         kept = np.empty((len(self._counts) + len(self._begins), *first.shape))
         kept[0] = first
         weighed = self._counts[:, None, :] * fading.growth[places]
@@ -159,7 +166,7 @@ class Path:
         `_sums` and `_parts` hold for each piece what is at its beginning and after each of its steps.
         """
         evidence, state = self._evidence, self._evidence.state
-        gate = np.where(self._alarmed, 0.0, np.exp(evidence.log_bets))
+        gate = np.where(self._alarmed, 0.0, evidence.bets) if self._any_alarmed else evidence.bets
         sums = self._sums = np.zeros((len(ratios) + len(self._begins), *gate.shape))
         sums[0] = state["log_sum"]
         for piece, (begin, end) in enumerate(self._begins):
@@ -200,7 +207,7 @@ class Path:
         state["log_sum"] = self._sums[after + piece].copy()
         state["part"] = self._parts[after + piece].copy()
         evidence.total = self.totals[after - 1].copy()
-        if self._alarmed.any():
+        if self._any_alarmed:
             state["after"] = self._after[after + piece, 0].copy()
             state["log_r"] = self.log_r[after - 1].copy()
             state["back_row"] = self._back_rows[after - 1].copy()
@@ -214,7 +221,7 @@ class Path:
         if not len(passed):
             return
         last = self._cuts[passed] - 1
-        least = RESTART * self._shares[last, None, None] * np.exp(self._evidence.log_bets)
+        least = RESTART * self._shares[last, None, None] * self._evidence.bets
         began = self._parts[self._cuts[passed] + passed + 1] <= least
         latest = last[len(last) - 1 - began[::-1].argmax(axis=0)]
         back = began.any(axis=0)

@@ -36,7 +36,8 @@ class Steps:
         self.codes, self.cells, self.first_row = codes, cells, first_row
         self.moments, self.shares, self.ts, self.contexts = moments, shares, ts, contexts
         self.counts = self._count()
-        self.same, self.before = _earlier(codes, cells)
+        self.same, before = _earlier(codes, cells)
+        self.before = np.broadcast_to(before, codes.shape)
 
     def _count(self) -> Floats:
         """Rows in each cell, by step."""
@@ -63,5 +64,7 @@ def _earlier(codes: Codes, cells: int) -> tuple[Codes, Codes]:
     same = np.zeros_like(codes)
     for back in range(1, codes.shape[1]):
         same[:, back:] += codes[:, back:] == codes[:, :-back]
+    if not codes.size or codes.max() < cells:
+        return same, np.arange(codes.shape[1])[None, :, None]
     counted = (codes < cells).astype(np.int64)
     return same, np.add.accumulate(counted, axis=1) - counted
