@@ -19,6 +19,7 @@ from release.project import Project, install_editable, last_line, run
 from release.state import State
 
 TOOLS = ("build", "twine", "towncrier", "hatchling", "packaging", "cyclonedx_py")
+MAKE_SECONDS = 7200.0  # for all tests, on a small or busy machine
 
 
 @dataclass
@@ -155,7 +156,8 @@ def make(target: str) -> Callable[[Release], str]:
     def step(release: Release) -> str:
         if release.brief or (release.tested and target == "test"):
             return "done before for the same files"
-        done = run(["make", "--no-print-directory", target], cwd=release.project.root)
+        command = ["make", "--no-print-directory", target]
+        done = run(command, cwd=release.project.root, timeout=MAKE_SECONDS)
         if done.returncode:
             tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
             raise Problem(f"`make {target}` failed; correct it, commit, and go on.\n{tail}")
