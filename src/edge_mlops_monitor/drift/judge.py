@@ -95,7 +95,9 @@ class EvidenceJudge:
 
     def _steps(self, batch: Batch, features: int) -> Steps:
         evidence = self.evidence
-        codes = np.where(batch.codes == WITHHELD, evidence.cells, batch.codes + evidence.starts)
+        codes = batch.codes + evidence.starts
+        if batch.codes.min() == WITHHELD:
+            codes[batch.codes == WITHHELD] = evidence.cells
         shares = batch.shares * (SHARES[self.settings.share] / max(1, features))
         return Steps(
             codes.reshape(batch.blocks, batch.rows, -1),
@@ -120,9 +122,11 @@ class EvidenceJudge:
         with np.errstate(over="ignore"):
             scores = (batch.values - self._centre[at]) / self._unit[at]
         whole = np.empty((3, *scores.shape))
-        counted = np.logical_and(scores == scores, batch.codes != WITHHELD, out=whole[0])
+        counted = (scores == scores) & (batch.codes != WITHHELD)
+        whole[0] = counted
         np.clip(scores, -self._largest, self._largest, out=whole[1])
-        whole[1][counted == 0] = 0.0
+        if not counted.all():
+            whole[1][~counted] = 0.0
         np.multiply(whole[1], whole[1], out=whole[2])
         by_block = np.add.reduce(whole.reshape(3, batch.blocks, batch.rows, -1), axis=2)
         return np.ascontiguousarray(by_block.transpose(1, 0, 2))

@@ -117,18 +117,19 @@ class Path:
         What is kept is a memory over what would be left of it since its segment began, so that only sums
         are taken from step to step.
         """
-        step = self.steps.first_row // STEP_ROWS + self.begin
-        places = np.arange(step, step + len(self._counts)) % STEPS
+        place = (self.steps.first_row // STEP_ROWS + self.begin) % STEPS
         kept = np.empty((len(self._counts) + len(self._begins), *first.shape))
         kept[0] = first
-        weighed = self._counts[:, None, :] * fading.growth[places]
+        before = np.empty((len(self._counts), *first.shape))
         for piece, (begin, end) in enumerate(self._begins):
+            steps, places = slice(begin - piece, end - 1 - piece), slice(place, place + end - begin - 1)
             if begin:
                 kept[begin] = kept[begin - 1] * fading.over_segment
-            kept[begin + 1 : end] = weighed[begin - piece : end - 1 - piece]
+            np.multiply(self._counts[steps, None], fading.growth[places], out=kept[begin + 1 : end])
             _run(kept[begin:end])
-        before = kept[np.arange(len(self._counts)) + self._piece] if len(self._begins) > 1 else kept[:-1]
-        return before * fading.decay[places], kept
+            np.multiply(kept[begin : end - 1], fading.decay[places], out=before[steps])
+            place = 0
+        return before, kept
 
     def _log_predictive(self, counts: Floats) -> Floats:
         """Log of the Dirichlet-multinomial probability of each row, given the rows of its step before it."""
@@ -141,7 +142,8 @@ class Path:
         evidence, rows = self._evidence, self._rows[:, None, :]
         share = self._share.ravel().take((self._piece * evidence.cells)[:, None, None] + self._cells)
         below = log_null.sum(axis=1)
-        norms = np.log(evidence.sums(self._share[:, None, :] * evidence.tilts))[self._piece]
+        used = self._share[: int(self._piece[-1]) + 1, None, :]
+        norms = np.log(evidence.sums(used * evidence.tilts))[self._piece]
         plain = self._counted(np.log(share)).sum(axis=1) - below
         ratios = np.empty((len(self._codes), *evidence.log_bets.shape))
         ratios[:, :TILTS] = evidence.log_tilts_at.take(self._codes, axis=0).sum(axis=1).transpose(0, 2, 1)

@@ -59,11 +59,11 @@ class Steps:
         return np.arange(first, stretch.stop - stretch.start + 1, SEGMENT_ROWS // STEP_ROWS)
 
 
-def _earlier(codes: Codes, cells: int) -> tuple[Codes, Codes]:
+def _earlier(codes: Codes, cells: int) -> tuple[NDArray[np.uint8], Codes]:
     """For each row: how many rows before it in its step are in the same cell, and how many at all."""
-    same = np.zeros_like(codes)
+    same = np.zeros(codes.shape, dtype=np.uint8)
     for back in range(1, codes.shape[1]):
-        same[:, back:] += codes[:, back:] == codes[:, :-back]
+        same[:, back:] += (codes[:, back:] == codes[:, :-back]).view(np.uint8)
     if not codes.size or codes.max() < cells:
         return same, np.arange(codes.shape[1])[None, :, None]
     counted = (codes < cells).astype(np.int64)
