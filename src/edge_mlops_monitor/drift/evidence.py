@@ -150,14 +150,14 @@ class Evidence:
     def _next(self, path: Path) -> tuple[int, Changes | None]:
         """The next step of a path after which the levels may change, and what changes there."""
         level, after = self.state["level"], slice(path.at - path.begin, None)
-        totals, log_r = path.totals[after], path.log_r[after]
+        totals = path.totals[after]
         if not level.any() and totals.max() < WARNING:
             return path.end, None
         rows = path.steps.first_row + STEP_ROWS * np.arange(path.at + 1, path.end + 1)[:, None]
         look = (rows >= self.state["retry_row"]) | (rows % SEGMENT_ROWS == 0)
         rising = look & (totals >= np.where(level == FINE, WARNING, 1.0)) & (level != ALARMED)
         falling = (totals < CALM) & (level == WARNED)
-        back = log_r >= 0
+        back = path.log_r[after] >= 0 if path.log_r is not None else np.zeros_like(rising)
         at = (rising | falling | back).any(axis=1).nonzero()[0]
         if not len(at):
             return path.end, None

@@ -46,16 +46,17 @@ class Path:
     """What memories, null and evidence are before each step of a stretch and after the last, all at once.
 
     `totals` (steps, features) is the evidence after each step, `log_r` (steps, features) that the reference
-    holds again. The stretch is cut where a segment ends; there the bets are set anew about the null as it
-    is then known, and the evidence so far goes on as `part`. `at` is the step up to which the state of the
-    evidence is that of the path.
+    holds again, None where no feature is in alarm. The stretch is cut where a segment ends; there the bets
+    are set anew about the null as it is then known, and the evidence so far goes on as `part`. `at` is the
+    step up to which the state of the evidence is that of the path.
     """
 
     def __init__(self, evidence: Evidence, steps: Steps, stretch: slice) -> None:
         self.steps, self.begin, self.at, self.end = steps, stretch.start, stretch.start, stretch.stop
         self._evidence, state = evidence, evidence.state
         self._codes = steps.codes[stretch]
-        self._same, self._before = steps.same[stretch], steps.before[stretch]
+        self._same = steps.same[stretch]
+        self._before = steps.before[stretch] if len(steps.before) > 1 else steps.before
         self._shares = steps.shares[stretch]
         self._alarmed = state["level"] == ALARMED
         self._any_alarmed = bool(self._alarmed.any())
@@ -76,7 +77,7 @@ class Path:
         self._share = self._shares_of_cells(null[self._cuts])
         log_null = self._log_predictive(null[:-1])
         self._accumulate(self._log_bets(log_null))
-        self.log_r = np.broadcast_to(state["log_r"], (len(self._codes), len(state["log_r"])))
+        self.log_r: Floats | None = None
         if self._any_alarmed:
             fading = Fading(np.array([1 / AFTER_ROWS]), evidence.tau_of_cells)
             after, self._after = self._forgetting(state["after"][None], fading)
@@ -189,8 +190,8 @@ class Path:
     def _look_back(self, ratios: Floats) -> None:
         """The same recursion, run backwards, for features in alarm: has the reference come back?"""
         state = self._evidence.state
-        self.log_r = np.empty((len(ratios), len(self._alarmed)))
-        self._back_rows = np.empty(self.log_r.shape, dtype=np.int64)
+        path = self.log_r = np.empty((len(ratios), len(self._alarmed)))
+        self._back_rows = np.empty(path.shape, dtype=np.int64)
         log_r, back_row = state["log_r"], state["back_row"]
         with np.errstate(divide="ignore"):
             gates = np.log(self._shares)[:, None] + np.where(self._alarmed, 0.0, -math.inf)
@@ -198,7 +199,7 @@ class Path:
             row = self.steps.first_row + (self.begin + t) * STEP_ROWS
             fresh = log_r <= gate + math.log(RESTART)
             back_row = self._back_rows[t] = np.where(fresh, row, back_row)
-            log_r = self.log_r[t] = np.minimum(np.logaddexp(log_r, gate) + ratios[t], CEILING)
+            log_r = path[t] = np.minimum(np.logaddexp(log_r, gate) + ratios[t], CEILING)
 
     def keep(self, end: int) -> None:
         """Make the state what it is after step `end` - 1 of the steps."""
@@ -209,7 +210,7 @@ class Path:
         state["log_sum"] = self._sums[after + piece].copy()
         state["part"] = self._parts[after + piece].copy()
         evidence.total = self.totals[after - 1].copy()
-        if self._any_alarmed:
+        if self.log_r is not None:
             state["after"] = self._after[after + piece, 0].copy()
             state["log_r"] = self.log_r[after - 1].copy()
             state["back_row"] = self._back_rows[after - 1].copy()

@@ -36,8 +36,7 @@ class Steps:
         self.codes, self.cells, self.first_row = codes, cells, first_row
         self.moments, self.shares, self.ts, self.contexts = moments, shares, ts, contexts
         self.counts = self._count()
-        self.same, before = _earlier(codes, cells)
-        self.before = np.broadcast_to(before, codes.shape)
+        self.same, self.before = _earlier(codes, cells)
 
     def _count(self) -> Floats:
         """Rows in each cell, by step."""
@@ -49,8 +48,8 @@ class Steps:
     def stretch(self, start: int) -> slice:
         """The steps from `start` on that are worked on at once: of one context, and not too many."""
         end = min(start + max(SEGMENT_ROWS // STEP_ROWS, AT_ONCE // max(self.cells, 1)), len(self.codes))
-        others = (self.contexts[start:end] != self.contexts[start]).nonzero()[0]
-        return slice(start, start + int(others[0]) if len(others) else end)
+        others = self.contexts[start:end] != self.contexts[start]
+        return slice(start, start + int(others.argmax()) if others.any() else end)
 
     def cuts(self, stretch: slice) -> Codes:
         """Where a segment ends within a stretch or at its end, counted from its beginning."""
@@ -60,7 +59,10 @@ class Steps:
 
 
 def _earlier(codes: Codes, cells: int) -> tuple[NDArray[np.uint8], Codes]:
-    """For each row: how many rows before it in its step are in the same cell, and how many at all."""
+    """For each row: how many rows before it in its step are in the same cell, and how many at all.
+
+    The second once for all steps and features, where none of the rows is withheld.
+    """
     same = np.zeros(codes.shape, dtype=np.uint8)
     for back in range(1, codes.shape[1]):
         same[:, back:] += (codes[:, back:] == codes[:, :-back]).view(np.uint8)
