@@ -174,7 +174,7 @@ class Path:
         sums[0] = state["log_sum"]
         for piece, (begin, end) in enumerate(self._begins):
             sums[begin + 1 : end] = ratios[begin - piece : end - 1 - piece]
-            _run(sums[begin:end])
+        _run_each(sums, self._begins)
         grown = np.exp(sums)
         parts = self._parts = np.empty(grown.shape)
         parts[0] = state["part"]
@@ -245,3 +245,14 @@ def _run(rows: Floats) -> Floats:
     for before, row in pairwise(rows):
         np.add(before, row, out=row)
     return rows
+
+
+def _run_each(rows: Floats, pieces: list[tuple[int, int]]) -> None:
+    """The same in each piece; those between the first and the last are alike, and done at once."""
+    alike = pieces[1:-1]
+    if alike:
+        whole = rows[alike[0][0] : alike[-1][1]].reshape(len(alike), -1, *rows.shape[1:])
+        for place in range(1, whole.shape[1]):
+            np.add(whole[:, place - 1], whole[:, place], out=whole[:, place])
+    for begin, end in (pieces[0], *pieces[1:][-1:]):
+        _run(rows[begin:end])
