@@ -87,20 +87,30 @@ def _nulls(evidence: Evidence, feature: int, since: Floats, expected: Floats) ->
     return np.asarray(null * np.maximum(1 - since.sum(axis=1, keepdims=True) / whole, 0.1))
 
 
-def log_rising(start: Floats, by: Floats) -> Floats:
+def log_rising(start: Floats, by: Floats, large: bool = False) -> Floats:
     """log(gamma(start + by) / gamma(start)), for start > 0 and by >= 0, to 1e-7; NumPy has no log-gamma.
+
+    Half of the work is saved where every start is `large`: 20 at least.
 
     >>> round(float(log_rising(np.array([0.5]), np.array([2.0]))[0]) - math.log(0.75), 7)
     0.0
+    >>> round(float(log_rising(np.array([20.0]), np.array([2.0]), large=True)[0]) - math.log(20 * 21), 7)
+    0.0
     """
     end = start + by
+    if large:
+        return _stirling(start, end, by)
     low, high = start * (start + 7), end * (end + 7)  # the product of x, x + 1, ..., x + 7 in four factors
     low = low * (low + 6) * ((low + 10) * (low + 12))
     high = high * (high + 6) * ((high + 10) * (high + 12))
-    first, last = start + 8, end + 8
+    return np.asarray(_stirling(start + 8, end + 8, by) + np.log(low / high))
+
+
+def _stirling(first: Floats, last: Floats, by: Floats) -> Floats:
+    """The difference of two values of Stirling's series."""
     a, b = 1 / first, 1 / last
     series = (last - 0.5) * np.log(last) - (first - 0.5) * np.log(first) - by
-    return np.asarray(series + (b - a) * (1 / 12 - (a * a + a * b + b * b) / 360) + np.log(low / high))
+    return np.asarray(series + (b - a) * (1 / 12 - (a * a + a * b + b * b) / 360))
 
 
 def _log_ratios(evidence: Evidence, feature: int, since: Floats, null: Floats) -> Floats:

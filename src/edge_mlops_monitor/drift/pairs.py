@@ -58,6 +58,7 @@ class PairEvidence:
         self.used = tau > 0
         self.tau = np.where(self.used, tau, math.inf)  # counts of a pair that is left out are 0
         self.base = np.array((pairs.same, pairs.opposite)) / self.tau + 0.5
+        self._large = bool((self.base >= 20).all())
         self._weight = self.used / (max(1, int(self.used.sum())) * len(TILTS))
         self.state: dict[str, NDArray[Any]] = {
             "seen": np.zeros((2, len(tau))),  # healthy counts so far, on the same and on opposite sides
@@ -108,7 +109,7 @@ class PairEvidence:
     def _ratios(self, counts: Floats, null: Floats) -> Floats:
         """Of each group (groups, bets, pairs): the probability under each bet over that under the null."""
         three, by = (np.concatenate((two, two[:, :1] + two[:, 1:]), axis=1) for two in (null, counts))
-        rising = log_rising(three, by)
+        rising = log_rising(three, by, self._large)
         share = null[:, 0] / three[:, 2]
         plain = counts[:, 0] * np.log(share) + counts[:, 1] * np.log(1 - share)
         plain -= rising[:, 0] + rising[:, 1] - rising[:, 2]
