@@ -287,13 +287,14 @@ def write_tables(known: dict[str, Any]) -> None:
         )
         missed = [row for found in ordered.values() for row in found["figures"] if row["met"] is False]
         told = f"{len(missed)} of all goals are not met" if missed else "All goals are met"
+        cores = ordered[README[0][0]]["machine"]["cores"]
         dates = sorted(ordered[name]["date"][:10] for name, _ in README if name in ordered)
         replace(
             ROOT / "README.md",
             "costs",
-            f"{table}\n\nMeasured from {dates[0]} to {dates[-1]} on {ordered[README[0][0]]['machine']['cores']} cores of a "
-            f"server. {told}; [docs/benchmarks.md](docs/benchmarks.md) has every figure with its date, commit and "
-            "machine, and `make bench` measures yours.",
+            f"{table}\n\nMeasured from {dates[0]} to {dates[-1]} on {cores} cores of a server. {told}; "
+            "[docs/benchmarks.md](docs/benchmarks.md) has every figure with its date, commit and machine, "
+            "and `make bench` measures yours.",
         )
 
 
