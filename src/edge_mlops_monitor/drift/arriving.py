@@ -73,8 +73,7 @@ class Arriving:
         if not waits.is_open:
             return []
         waits.is_open = False
-        words = "is over: another version has taken the model's place"
-        return [self._over(Where(self.stream, SUBJECT, row, ts), words)]
+        return [self._over(Where(self.stream, SUBJECT, row, ts), findings.REPLACED)]
 
 
 def _rate(where: Where, seen: Seen, rows: int) -> Event:

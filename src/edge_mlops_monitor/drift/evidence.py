@@ -115,12 +115,16 @@ class Evidence:
         for name, axes in STATE.items():
             state[name] = np.zeros([sizes[axis] for axis in axes], dtype=KINDS.get(name, np.float64))
         state["log_r"] -= math.inf
-        state["share"][:] = self.base[0] / self.sums(self.base[0])[self.feature_of]
+        state["share"] = self.shares(self.base[0])
         return state
 
     def sums(self, cells: Floats) -> Floats:
         """Sums over the cells of each feature."""
         return np.asarray(np.add.reduceat(cells, self.starts, axis=-1))
+
+    def shares(self, counts: Floats) -> Floats:
+        """The share of each cell among those of its feature."""
+        return np.asarray(counts / self.sums(counts)[..., self.feature_of])
 
     def advance(self, steps: Steps, start: int) -> tuple[int, Changes | None]:
         """Take in steps from index `start` on, up to the first at which a feature's level may change.
@@ -144,8 +148,7 @@ class Evidence:
             same = self._without_context
             state["seen"][context, same] = state["seen"][before, same]
             state["context"][0] = context
-            null = self.base[context] + state["seen"][context]
-            state["share"] = null / self.sums(null)[self.feature_of]
+            state["share"] = self.shares(self.base[context] + state["seen"][context])
 
     def _next(self, path: Path) -> tuple[int, Changes | None]:
         """The next step of a path after which the levels may change, and what changes there."""

@@ -17,6 +17,8 @@ from edge_mlops_monitor.records import DriftResult, Event
 
 Floats = NDArray[np.float64]
 
+REPLACED = "is over: another version has taken the model's place"  # of a model's alarms
+
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """How a feature differs from its reference: `effect` in `unit`, in words, before and after.

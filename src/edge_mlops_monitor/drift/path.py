@@ -74,7 +74,7 @@ class Path:
         self._context = int(state["context"][0])
         self._seen = _running(state["seen"][self._context], healthy)
         null = evidence.base[self._context] + self._seen
-        self._share = self._shares_of_cells(null[self._cuts])
+        self._share = np.concatenate((state["share"][None], evidence.shares(null[self._cuts])))
         log_null = self._log_predictive(null[:-1])
         self._accumulate(self._log_bets(log_null))
         self.log_r: Floats | None = None
@@ -90,12 +90,6 @@ class Path:
         self._piece = np.searchsorted(cuts, np.arange(len(self._codes)), side="right")
         starts = [0, *(cut + piece for piece, cut in enumerate(cuts.tolist(), 1))]
         self._begins = list(zip(starts, [*starts[1:], len(self._codes) + len(starts)], strict=True))
-
-    def _shares_of_cells(self, nulls: Floats) -> Floats:
-        """The shares of the cells that the bets are about in each piece between two cuts."""
-        evidence = self._evidence
-        shares = nulls / evidence.sums(nulls)[:, evidence.feature_of]
-        return np.concatenate((evidence.state["share"][None], shares))
 
     def _gather(self, tables: Floats) -> Floats:
         """Of tables of cells, one or more for each step, the values at the cells of its rows.

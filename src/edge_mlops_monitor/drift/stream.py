@@ -275,11 +275,10 @@ class Watch:
 
     def supersede(self) -> list[Finding]:
         """End open alarms of a model that is no longer used."""
-        words = "is over: another version has taken the model's place"
         found: list[Finding] = []
         for name, alarm in (*self.judge.alarms.items(), *self.checking.open.items()):
             where = Where(self.stream, name, self.rows - 1, self.newest)
-            found.append(findings.recovery(where, alarm["type"], words, alarm["since"]))
+            found.append(findings.recovery(where, alarm["type"], findings.REPLACED, alarm["since"]))
         self.checking.clear()
         for feature, name in enumerate(self.judge.names):
             if name in self.judge.alarms:

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_mlops_monitor.drift.batch import Batch
 from edge_mlops_monitor.drift.evidence import WARNED
-from edge_mlops_monitor.drift.findings import Where
+from edge_mlops_monitor.drift.findings import REPLACED, Where
 from edge_mlops_monitor.drift.joint import JOINT
 from edge_mlops_monitor.drift.joint_judge import Alarms, JointJudge
 from edge_mlops_monitor.drift.joint_reference import joint_reference, that_go_together
@@ -149,7 +149,7 @@ class Together:
         if self.judge is None:
             return []
         where = Where(self._watch.stream, JOINT, row, ts)
-        return self.judge.end(where, "is over: another version has taken the model's place")
+        return self.judge.end(where, REPLACED)
 
     def status(self) -> Mapping[str, dict[str, Any]]:
         """The state under its name, where it is watched."""
