@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import shutil
 import signal
 import sqlite3
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_mlops_monitor import schema
+from edge_mlops_monitor import opening, schema
 from edge_mlops_monitor.clock import ManualClock
 from edge_mlops_monitor.errors import StoreError, StoreFullError, StoreTooNewError
 from edge_mlops_monitor.records import Actual, Event, Prediction, Profile, SystemMetric
@@ -467,6 +470,55 @@ def test_two_processes_that_meet_damage_at_once_share_one_fresh_database(path: P
     printed = four_append(path, 20)
     stored = [record.id for record in Store(path).newest("predictions") if isinstance(record, Prediction)]
     assert sorted(stored) == sorted(printed)
+
+
+def test_of_two_that_meet_damage_only_one_sets_the_file_aside(path: Path, monkeypatch: Any) -> None:
+    with Store(path, device_id="pi-7").transaction() as tx:
+        tx.append("actuals", actuals(1000))
+    damage(path, "everything")
+    set_aside, second, calls = opening.set_aside, threading.Event(), []
+
+    def slowly(*args: Any) -> str:
+        calls.append(args)
+        if len(calls) == 2:
+            second.set()
+        second.wait(0.5)  # long enough for another to come as far as this, if it may
+        return set_aside(*args)
+
+    monkeypatch.setattr(opening, "set_aside", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        stores = list(pool.map(lambda _: Store(path), range(2)))
+    for store in stores:
+        fill(store, 10)
+    assert len(calls) == 1
+    assert Store(path).counts()["actuals"] == 20
+
+
+def test_a_database_that_is_moved_while_it_is_opened_is_begun_anew(path: Path, monkeypatch: Any) -> None:
+    Store(path).close()
+    real, moved = opening.is_of_version_0_1, path.with_name("moved.db")
+
+    def moves(path: Path) -> bool:
+        if not moved.exists():
+            path.rename(moved)
+        return real(path)
+
+    monkeypatch.setattr(opening, "is_of_version_0_1", moves)
+    fill(Store(path), 10)
+    assert Store(path).counts()["actuals"] == 10
+
+
+def test_a_folder_that_somebody_else_has_locked_delays_the_start_and_no_more(
+    path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(opening, "ALONE_SECONDS", 0.05)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        fill(Store(path), 10)
+    finally:
+        os.close(folder)
+    assert Store(path).counts()["actuals"] == 10
 
 
 # - no space -

@@ -6,10 +6,13 @@ the same moment one makes it and the other finds it complete.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import sqlite3
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,7 +23,29 @@ from edge_mlops_monitor.retention import PAGE_SIZE, RESERVE_BYTES, journal_bytes
 logger = logging.getLogger("edge_mlops_monitor")
 
 BUSY_SECONDS = 10.0
+ALONE_SECONDS = 5.0
 SCRUBBED_PAGES = 64  # at a time: what is moved passes through the journal
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """While no other process opens, makes or sets aside a database in the same folder.
+
+    Without it, of two that meet the same damage one could set aside what the other has begun. It waits for
+    a bounded time, and goes on without where the folder cannot be locked: opening must not hang.
+    """
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # said with its remedy by whoever opens or makes the file
+        yield
+        return
+    try:
+        until = time.monotonic() + ALONE_SECONDS
+        while not _locked(folder) and time.monotonic() < until:
+            time.sleep(0.01)
+        yield
+    finally:
+        os.close(folder)
 
 
 def connect(path: Path, max_bytes: int) -> sqlite3.Connection:
@@ -110,6 +135,16 @@ def explained(error: sqlite3.Error, path: Path) -> StoreError:
     if "locked" in text or "busy" in text:
         return StoreError(f"the database {path} is held by another process ({text}); it is tried again")
     return StoreError(f"the database {path} cannot be used: {text}; see `edge-mlops-monitor check`")
+
+
+def _locked(folder: int) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without such locks
+        return True
+    return True
 
 
 def _connection(path: Path) -> sqlite3.Connection:

@@ -249,17 +249,21 @@ class Store:
         return f"{stat.st_dev}:{stat.st_ino}".encode()
 
     def _open(self) -> sqlite3.Connection:
-        damaged, self._damaged = self._damaged, False
-        reason = opening.set_aside(self.path, "damaged") if damaged else ""
-        file = self._identity()
-        try:
+        with opening.alone(self.path):
+            # Another process that met the same damage may have begun a fresh one already.
+            damaged, self._damaged = self._damaged and self._identity() == self._file, False
+            reason = opening.set_aside(self.path, "damaged") if damaged else ""
+            file = self._identity()
+            try:
+                return self._open_file(reason)
+            except sqlite3.DatabaseError as error:
+                moved = self._identity() != file  # by somebody who could not wait for us
+                damaged = isinstance(opening.explained(error, self.path), StoreCorruptError)
+                if not self._create or not (moved or damaged):
+                    raise
+            if not moved:
+                reason = opening.set_aside(self.path, "damaged")
             return self._open_file(reason)
-        except sqlite3.DatabaseError as error:
-            damaged = isinstance(opening.explained(error, self.path), StoreCorruptError)
-            if not self._create or not damaged:
-                raise
-        # Another process that met the same damage may have begun a fresh one already.
-        return self._open_file(opening.set_aside(self.path, "damaged") if self._identity() == file else "")
 
     def _open_file(self, reason: str) -> sqlite3.Connection:
         exists = opening.size(self.path) > 0
