@@ -78,6 +78,44 @@ def test_autocorrelation_is_measured_and_a_short_reference_says_so() -> None:
     assert "worth about" in build_feature("inputs.a", series[:400]).lacks
 
 
+def _wandering(rng: np.random.Generator, rows: int, rho: float) -> Any:
+    noise = rng.normal(size=rows) * math.sqrt(1 - rho * rho)
+    for i in range(1, rows):
+        noise[i] += rho * noise[i - 1]
+    return noise
+
+
+def test_a_cycle_does_not_hide_what_wanders_beneath_it() -> None:
+    rng = np.random.default_rng(3)
+    cycle = np.sin(np.arange(3000) * 2 * np.pi / 20)
+    for _ in range(3):
+        slow = _wandering(rng, 3000, 0.97)  # by itself 65 rows are worth one
+        assert build_feature("inputs.a", cycle + 0.7 * slow).tau > 15
+        assert build_feature("inputs.a", cycle * (1 + 0.5 * slow)).tau > 15
+    assert build_feature("inputs.a", cycle + 0.2 * rng.normal(size=3000)).tau < 10
+
+
+def test_many_small_autocorrelations_count_as_much_as_a_few_large_ones() -> None:
+    rng = np.random.default_rng(4)
+    faint = [rng.normal(size=10_000) + 0.2 * _wandering(rng, 10_000, 0.995) for _ in range(5)]
+    assert sorted(build_feature("inputs.a", values).tau for values in faint)[1] > 5  # 16 in truth
+
+
+def test_values_that_are_rarely_missing_but_then_in_a_row_are_not_independent() -> None:
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=5000)
+    alone, in_a_row = values.copy(), values.copy()
+    alone[rng.choice(5000, 40, replace=False)] = math.nan
+    for begin in rng.choice(4990, 8, replace=False):
+        in_a_row[begin : begin + 5] = math.nan
+    assert build_feature("inputs.a", alone).tau < 1.5
+    assert 3 < build_feature("inputs.a", in_a_row).tau < 9
+    states = ["run"] * 5000
+    for begin in rng.choice(4980, 3, replace=False):
+        states[begin : begin + 12] = ["fault"] * 12
+    assert build_feature("inputs.c", states).tau > 6
+
+
 def test_a_reference_of_one_row_or_of_nothing_says_what_it_lacks() -> None:
     assert "at least 50 are needed" in build_feature("inputs.a", [1.0]).lacks
     assert "every value" in build_feature("inputs.a", [None, math.nan]).lacks

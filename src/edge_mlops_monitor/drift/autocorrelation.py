@@ -5,7 +5,7 @@ indicator, and for numbers from the scores of location and scale, by Geyer's ini
 sequence (Practical Markov Chain Monte Carlo, Statistical Science 7, 1992). The largest of these is
 taken, at an upper confidence limit after Sokal's variance of the estimate (Monte Carlo Methods in
 Statistical Mechanics, 1997), since a reference that is short for its own autocorrelation tends to
-underestimate it.
+underestimate it. Where a cycle ends the initial sequence too early, all lags count (see `_beyond`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ Floats = NDArray[np.float64]
 MAX_ROWS = 65536  # more add cost, not knowledge
 CONFIDENCE = 1.645  # one-sided 95 %
 LEAST_EFFECTIVE_ROWS = 50  # independent rows of a reference below which nothing is decided
+WINDOWS = 10  # the rows hold, of so many lags as all autocorrelations are added up over
+FREEDOM = 15  # of chi-square that such a sum has, 1.5 for each window
+RARE = 0.01  # share of rows of a bin that tells little by itself
 CERTAIN = 3.09  # one-sided 99.9 %, since the largest of many is looked at
+SURE = 3.72  # one-sided 99.99 %, where nothing else speaks for it
 
 
 def autocorrelation_time(codes: NDArray[np.int64], cells: int, ordered: int = 0) -> float:
@@ -39,7 +43,7 @@ def autocorrelation_time(codes: NDArray[np.int64], cells: int, ordered: int = 0)
     """
     codes = codes[:MAX_ROWS]
     series = _series(codes, cells, ordered)
-    return _upper(*_largest(_autocorrelations(series), len(codes)), len(codes))
+    return _time(_autocorrelations(series), len(codes))
 
 
 def autocorrelation_of_stretches(
@@ -99,7 +103,7 @@ def autocorrelation_times(series: Floats, segment: int = 0) -> tuple[Floats, Flo
     correlations = None if stretches or not len(varies) else _autocorrelations(series[:, varies])
     for place, column in enumerate(varies.tolist()):
         if correlations is not None:
-            tau[column] = _upper(*_largest(correlations[:, [place]], rows), rows)
+            tau[column] = _time(correlations[:, [place]], rows)
             worth[column] = rows / tau[column]
         else:
             within, between = _of_segments(series[:, [column]], segment)
@@ -111,10 +115,23 @@ def autocorrelation_times(series: Floats, segment: int = 0) -> tuple[Floats, Flo
 
 
 def _series(codes: NDArray[np.int64], cells: int, ordered: int) -> Floats:
-    """A centred column for each bin that varies, and the scores; bins with hardly any rows tell nothing."""
-    share = np.bincount(codes, minlength=cells) / max(1, len(codes))
-    kept = np.flatnonzero((share > 0.01) & (share < 0.99))
+    """A centred column for each bin that varies, for what is rare, and for the scores.
+
+    A bin with hardly any rows tells nothing by itself; missing does, since what is rarely missing is often
+    missing in a row, and so do all rare bins together.
+    """
+    count = np.bincount(codes, minlength=cells)
+    share = count / max(1, len(codes))
+    kept = np.flatnonzero((share > RARE) & (share < 1 - RARE))
     columns = [(codes[:, None] == kept).astype(np.float64)]
+    rare = share <= RARE
+    rare[-1] = False
+    if ordered < cells - 1:
+        rare[-2] = False  # of unseen labels, which the first half of the rows may have more of by selection
+    missing = np.arange(cells) == cells - 1
+    for some in (rare, missing & (share <= RARE)):
+        if count[some].sum() > 1:
+            columns.append(some[codes, None].astype(np.float64))
     if np.count_nonzero(share[:ordered]) > 2:  # with two cells the indicators say it all
         table = np.zeros((cells, 2))
         table[:ordered] = np.stack(normal_scores(share[:ordered] + 1e-9), axis=1)
@@ -134,19 +151,60 @@ def _autocorrelations(series: Floats) -> Floats:
     return np.asarray(covariance / covariance[0])
 
 
+def _time(correlations: Floats, rows: int) -> float:
+    """The largest tau over the columns, at an upper confidence limit."""
+    return max(_upper(*_largest(correlations, rows), rows), _beyond(correlations, rows))
+
+
 def _largest(correlations: Floats, rows: int) -> tuple[float, int]:
     """The largest tau over the columns, and up to which lag it was summed."""
     noise = CONFIDENCE * math.sqrt(2 / max(rows, 2))
     best, window = 1.0, 1
     for column in correlations.T:
-        pairs = column[: len(column) // 2 * 2].reshape(-1, 2).sum(axis=1)
-        pairs = np.minimum.accumulate(pairs)
-        stop = np.flatnonzero(pairs < noise)
-        count = max(1, int(stop[0]) if len(stop) else len(pairs))
+        pairs = _pairs(column)
+        count = _length(pairs, noise)
         tau = 2 * float(pairs[:count].sum()) - 1 if len(pairs) else 1.0
         if tau > best:
             best, window = tau, 2 * count - 1
     return best, window
+
+
+def _pairs(column: Floats) -> Floats:
+    """Sums of two autocorrelations each, as a monotone sequence."""
+    pairs = column[: len(column) // 2 * 2].reshape(-1, 2).sum(axis=1)
+    return np.asarray(np.minimum.accumulate(pairs))
+
+
+def _length(pairs: Floats, noise: float) -> int:
+    """How many of the sums are above the noise, one at least."""
+    stop = np.flatnonzero(pairs < noise)
+    return max(1, int(stop[0]) if len(stop) else len(pairs))
+
+
+def _beyond(correlations: Floats, rows: int) -> float:
+    """The largest tau over the columns of which the initial sequence does not tell; 1 where it tells all.
+
+    A cycle ends that sequence where it turns, whatever wanders slowly beneath it. Where autocorrelations come
+    back, or are many and small, all lags up to a tenth of the rows are added up under Bartlett's window; the
+    sum has chi-square's distribution (Priestley, Spectral Analysis and Time Series, 1981).
+    """
+    lags = rows // WINDOWS
+    if lags < 2 or len(correlations) < lags:
+        return 1.0
+    certain, sure = (_chi_square_over_freedom(FREEDOM, normal) for normal in (CERTAIN, SURE))
+    taus = 2 * ((1 - np.arange(lags) / lags) @ correlations[:lags]) - 1
+    noise = CONFIDENCE * math.sqrt(2 / rows)
+    best = 1.0
+    for place in np.flatnonzero(taus > certain * best).tolist():
+        column = correlations[: lags // 2 * 2, place]
+        count = _length(_pairs(column), noise)
+        initial = 2 * float(_pairs(column)[:count].sum()) - 1
+        later = column[2 * count :].reshape(-1, 2).sum(axis=1)
+        squares = 1 + 2 * float((column[1 : 2 * count] ** 2).sum())
+        largest = CERTAIN**2 + 2 * math.log(lags)  # by chance, of so many
+        if later.max(initial=0.0) > 2 * math.sqrt(largest * squares / rows) or taus[place] > sure * initial:
+            best = max(best, float(taus[place]))
+    return best / _chi_square_over_freedom(FREEDOM, -CONFIDENCE) if best > 1 else 1.0
 
 
 def _upper(tau: float, window: int, rows: int) -> float:
@@ -166,9 +224,7 @@ def _of_segments(series: Floats, segment: int) -> tuple[float, float]:
     correlations = np.array(lags) / variance
     tau, window = _largest(correlations, len(series))
     tau += 2 * _tail(correlations)
-    return _upper(tau, window, len(series)), _upper(
-        *_largest(_autocorrelations(parts.mean(axis=1)), count), count
-    )
+    return _upper(tau, window, len(series)), _time(_autocorrelations(parts.mean(axis=1)), count)
 
 
 def _tail(correlations: Floats) -> float:
