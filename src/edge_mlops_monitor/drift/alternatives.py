@@ -1,10 +1,10 @@
 """What could have happened to a feature: the alternatives that the e-detector bets on.
 
-A tilt multiplies the null's shares by `exp(theta * score)`: for numbers a shift by 0.25, 0.6 or 1.2
-standard deviations up or down and a spread widened or narrowed, by the normal scores of the ordered
-bins, so that they mean the same for every distribution; for categories each of the most frequent labels
-that becomes more frequent; for all features values that go missing, for categories and features of few
-values ones that were never seen. What no tilt fits, the memories learn.
+A tilt multiplies the null's shares by `exp(theta * score)`: for numbers a shift by 0.25, 0.6, 1.2
+or 2 standard deviations up or down and a spread widened or narrowed, by the normal scores of the
+ordered bins, so that they mean the same for every distribution; for categories each of the most frequent
+labels that becomes more frequent; for all features values that go missing, for categories and features
+of few values ones that were never seen. What no tilt fits, the memories learn.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from edge_mlops_monitor.drift.reference import FeatureReference
 
 Floats = NDArray[np.float64]
 
-SHIFTS = (0.25, -0.25, 0.6, -0.6, 1.2, -1.2)
+SHIFTS = (0.25, -0.25, 0.6, -0.6, 1.2, -1.2, 2.0, -2.0)
 SPREADS = (0.3, 0.6, -0.5, -1.5)  # about 1.3, 2.6, 0.75 and 0.55 times the standard deviation
 MISSING = ((0.01, 2.0), (0.05, 4.0), (0.3, 4.0))  # share of rows; or, where more, so many times the odds
 UNSEEN = ((0.02, 4.0), (0.1, 4.0))
 LABEL_ODDS = 2.5  # a label's odds become so many times as large
 SHAPES = len(SHIFTS) + len(SPREADS)  # bets on the values themselves; for categories on as many labels
 TILTS = SHAPES + len(MISSING) + len(UNSEEN)
-# What is staked where a shift has 1: more on what few rows tell of, less on what learns what it bets on.
+# What is staked where most have 1: more where rows are few or tell little, less on what learns its bets.
+SHIFT_STAKES = np.array([1.4, 1.4, 1.0, 1.0, 1.0, 1.0, 1.5, 1.5])
 RARE_STAKES = np.array([2.0, 2.0, 0.5, 8.0, 6.0])  # missing, unseen
 MEMORY_STAKE = 0.5
 
@@ -55,7 +56,7 @@ def tilts(reference: FeatureReference, share: Floats) -> tuple[Floats, Floats]:
         location, scale = normal_scores(share[:ordered])
         logs[: len(SHIFTS), :ordered] = np.outer(SHIFTS, location)
         logs[len(SHIFTS) : SHAPES, :ordered] = np.outer(SPREADS, scale)
-        stakes[: len(SHIFTS)] = 1
+        stakes[: len(SHIFTS)] = SHIFT_STAKES
         stakes[len(SHIFTS) : SHAPES] = ordered > 2
     elif not ordered:
         frequent = np.argsort(-share[:-2], kind="stable")[:SHAPES]

@@ -4,7 +4,7 @@ For each row the evidence is a ratio of two predictive probabilities of the cell
 The denominator is the Dirichlet-multinomial one given the reference's counts + 1/2 and all healthy counts
 so far, which takes the reference for the finite sample that it is (Krichevsky and Trofimov, 1981). The
 numerators are bets on what may have happened: tilts of the null (`alternatives`), and forgetting memories
-of the last 50, 200 and 800 rows, shrunk towards the null. Any bet made before the row is seen is allowed;
+of the last 60 and 400 rows, shrunk towards the null. Any bet made before the row is seen is allowed;
 they are made anew every `SEGMENT_ROWS`. The ratios are accumulated over steps of `STEP_ROWS` by the
 Shiryaev-Roberts recursion `M = (M + w) * ratio`, where `w` is the share of the false-alarm budget that the
 step may spend; an alarm is due when the `M` of all bets add up to 1 (Shin, Ramdas and Rinaldo, E-detectors,
@@ -31,8 +31,8 @@ from edge_mlops_monitor.drift.steps import SEGMENT_ROWS, Steps
 
 Floats = NDArray[np.float64]
 
-MEMORIES = (50.0, 200.0, 800.0)  # rows
-PRIORS = (20.0, 40.0, 80.0)  # rows that the null counts in the numerator
+MEMORIES = (60.0, 400.0)  # rows
+PRIORS = (22.0, 56.0)  # rows that the null counts in the numerator
 WARNING = 0.05
 CALM = 0.005  # a warning ends below this
 LEAST_BACK, MOST_BACK = 100.0, 1000.0  # rows that must look like the reference before an alarm is over
@@ -103,7 +103,8 @@ class Evidence:
             self.log_tilts[:, cells], stakes[:TILTS, feature] = tilts(reference, share)
             stakes[TILTS:, feature] = 0.0 if reference.only_rises else MEMORY_STAKE  # it bets on any change
         self.tilts = np.exp(self.log_tilts)
-        self.log_tilts_at = np.concatenate((self.log_tilts.T, np.zeros((1, TILTS))))  # none where withheld
+        log_tilts = (self.log_tilts / self.tau_of_cells).T
+        self.log_tilts_at = np.concatenate((log_tilts, np.zeros((1, TILTS))))  # none where withheld
         with np.errstate(divide="ignore"):
             self.log_bets = np.log(stakes / stakes.sum(axis=0))
         self.bets = np.exp(self.log_bets)

@@ -138,13 +138,13 @@ class Path:
         share = self._share.ravel().take((self._piece * evidence.cells)[:, None, None] + self._cells)
         below = log_null.sum(axis=1)
         used = self._share[: int(self._piece[-1]) + 1, None, :]
-        norms = np.log(evidence.sums(used * evidence.tilts))[self._piece]
-        plain = self._counted(np.log(share)).sum(axis=1) - below
+        norms = np.log(evidence.sums(used * evidence.tilts)) / evidence.tau
+        plain = (self._counted(np.log(share)).sum(axis=1) - below) / evidence.tau
         ratios = np.empty((len(self._codes), *evidence.log_bets.shape))
-        ratios[:, :TILTS] = evidence.log_tilts_at.take(self._codes, axis=0).sum(axis=1).transpose(0, 2, 1)
-        ratios[:, :TILTS] += plain[:, None, :] - rows * norms
-        ratios[:, TILTS:] = self._log_learned(share) - below[:, None, :]
-        ratios /= evidence.tau
+        tilts = evidence.log_tilts_at.take(self._codes, axis=0).sum(axis=1).transpose(0, 2, 1)
+        np.subtract(tilts, rows * norms[self._piece], out=ratios[:, :TILTS])
+        ratios[:, :TILTS] += plain[:, None, :]
+        np.divide(self._log_learned(share) - below[:, None, :], evidence.tau, out=ratios[:, TILTS:])
         return np.clip(ratios, -MOST_LOG_RATIO, MOST_LOG_RATIO, out=ratios)
 
     def _log_learned(self, share: Floats) -> Floats:
