@@ -297,6 +297,22 @@ def test_a_real_change_on_top_of_a_trifle_that_is_held_back_is_reported_at_once(
     assert np.quantile([abs(error) for _, error, _ in found], 0.9) <= 60
 
 
+def test_a_fault_that_comes_and_goes_in_dependent_rows_is_not_dated_long_before_it() -> None:
+    errors = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        data = rng.normal(size=8500)
+        for row in range(1, len(data)):
+            data[row] = 0.6 * data[row - 1] + 0.8 * data[row]
+        data[3500:] += np.where(rng.random(5000) < 0.1, 4.0, 0.0)
+        device = watcher(columns(data[:1000, None]))
+        found = events(run(device, columns(data[1000:, None])), "drift")
+        errors += [one.data["since_index"] - 2500 for one in found if one.data["row"] >= 2500]
+    assert len(errors) >= 10
+    assert sum(error < -1500 for error in errors) <= 3
+    assert np.median(np.abs(errors)) <= 300
+
+
 def test_a_trifle_is_never_reported_however_long_it_lasts() -> None:
     rng = np.random.default_rng(13)
     device = watcher({"inputs.x0": rng.normal(size=200_000).tolist()}, average_run_length=1e6)

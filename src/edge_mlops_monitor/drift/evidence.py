@@ -49,6 +49,7 @@ STATE = {
     "memory": "mc",  # recent counts, forgetting, over what is left of a count since the segment began
     "log_sum": "bf",  # M is exp(log_sum) * part: sum of the log ratios since the segment began,
     "part": "bf",  # and what was put in, each over the ratios before it
+    "rise": "bf",  # the log ratios of whole segments since then, added up
     "since_row": "bf",  # row at which the change that a bet is on would have begun, to a segment
     "since_ts": "bf",
     "after": "c",  # of features in alarm: counts since the change, forgetting, in the same way

@@ -4,7 +4,8 @@ For each start the rows since then are held against the null before it, under th
 evidence: the tilts, and a Dirichlet-multinomial about the null in place of the memories. The start of
 largest likelihood is the maximum-likelihood change point (Hinkley, Biometrika 57, 1970). Weighted by
 what each block may spend, the same ratios add up to the evidence that arose within the last blocks:
-where that is not about all the evidence there is, the change is older, and its restart tells.
+where that is not about all the evidence there is, the change is older, and the cumulative sum of the
+likeliest bet tells when it began (Page, Biometrika 41, 1954).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ ALARMED = 2  # the level of a feature in alarm
 AFTER_ROWS = 2000.0  # most rows that the picture of the time after a change is made of
 CEILING = 20.0  # of log M, so that what is held back by the minimum effect can fall again
 MOST_LOG_RATIO = 30.0  # of a step, so that a segment cannot leave the range of a float
-RESTART = 2.0  # a bet's change would have begun anew while its M is less than so many times w
+RESTART = 2.0  # a return would have begun anew while its evidence is less than so many times w
 STEPS = SEGMENT_ROWS // STEP_ROWS
 NARROW = 64  # columns up to which NumPy's own accumulation is faster than a loop over the rows
 
@@ -212,19 +212,15 @@ class Path:
         self.at = end
 
     def _restart(self, begin: int, end: int) -> None:
-        """Set back the beginnings of changes that the bets, at the cuts from `begin` on, say nothing of."""
+        """Page's cumulative sums at the cuts from `begin` on: where one is not above 0, its change begins anew."""
         steps, state = self.steps, self._evidence.state
-        passed = np.flatnonzero((self._cuts > begin) & (self._cuts <= end))
-        if not len(passed):
-            return
-        last = self._cuts[passed] - 1
-        least = RESTART * self._shares[last, None, None] * self._evidence.bets
-        began = self._parts[self._cuts[passed] + passed + 1] <= least
-        latest = last[len(last) - 1 - began[::-1].argmax(axis=0)]
-        back = began.any(axis=0)
-        rows = steps.first_row + (self.begin + latest) * STEP_ROWS
-        state["since_row"] = np.where(back, rows, state["since_row"])
-        state["since_ts"] = np.where(back, steps.ts[self.begin + latest], state["since_ts"])
+        for piece in np.flatnonzero((self._cuts > begin) & (self._cuts <= end)).tolist():
+            last = int(self._cuts[piece]) - 1
+            state["rise"] += self._sums[last + 1 + piece]
+            anew = (state["rise"] <= 0) | self._alarmed
+            state["rise"][anew] = 0.0
+            state["since_row"][anew] = steps.first_row + (self.begin + last) * STEP_ROWS
+            state["since_ts"][anew] = steps.ts[self.begin + last]
 
 
 def _running(first: Floats, steps: Floats) -> Floats:
