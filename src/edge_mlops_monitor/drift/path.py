@@ -212,7 +212,7 @@ class Path:
         self.at = end
 
     def _restart(self, begin: int, end: int) -> None:
-        """Page's cumulative sums at the cuts from `begin` on: where one is not above 0, its change begins anew."""
+        """Page's cumulative sums at the cuts from `begin` on; one that is not above 0 begins anew."""
         steps, state = self.steps, self._evidence.state
         for piece in np.flatnonzero((self._cuts > begin) & (self._cuts <= end)).tolist():
             last = int(self._cuts[piece]) - 1
