@@ -201,6 +201,44 @@ def test_text_among_numbers_makes_a_category_and_not_an_error(tmp_path: Path) ->
     assert late == [[1.0], ["low"], [2.0]]  # known too late: text among numbers, which counts as missing
 
 
+def test_a_text_among_many_numbers_is_one_of_few_faults(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("a\n" + "1\n2.5\n" * 10 + "ERR\n")
+    assert read(path)[0].columns == {"inputs.a": [*[1.0, 2.5] * 10, "ERR"]}
+
+
+def test_a_reference_settles_what_is_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("a,b\n1,1\nlow,2\n2,3\n")
+    (chunk,) = Dataset(path, numeric={"inputs.a": True, "b": False})
+    assert chunk.columns == {"inputs.a": [1.0, "low", 2.0], "inputs.b": ["1", "2", "3"]}
+
+
+def test_numbers_that_json_does_not_have_are_missing_ones(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text('{"a": NaN, "b": -Infinity}\n{"a": 1, "b": "Infinity"}\n')
+    (chunk,) = read(path)
+    assert chunk.columns == {"inputs.a": [None, 1.0], "inputs.b": [None, None]}
+    path.write_text('{"a": NaN, oops}\n')
+    with pytest.raises(DataError, match="line 1 is not JSON"):
+        read(path)
+
+
+@pytest.mark.parametrize(("sign", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_columns_that_are_not_separated_by_commas_are_told(tmp_path: Path, sign: str, name: str) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text(TABLE.replace(",", sign))
+    with pytest.raises(DataError, match=f"has {name} between its columns; save it with commas"):
+        read(path)
+
+
+def test_times_in_milliseconds_are_told_and_not_taken_for_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("t,a\n1767225600000,1\n1767225601000,2\n")
+    with pytest.raises(DataError, match=r"row 0 has the time 1767225600000 in column 't', .* milliseconds"):
+        read(path, timestamp="t")
+
+
 @given(st.floats(0, 4e9))
 def test_times_are_read_as_they_are_written(moment: float) -> None:
     moment = round(moment, 6)

@@ -71,7 +71,49 @@ def test_infinities_in_a_column_of_numbers_leave_it_one(files: tuple[Path, Path]
     kinds = {feature.name: feature.numeric for feature in build_reference(files[0], TIMED)}
     assert kinds["inputs.notfinite"]
     assert kinds["inputs.big"]
-    assert not kinds["inputs.text"]
+    assert kinds["inputs.text"]  # one value in twenty is text: those are faults
+    assert not kinds["inputs.labels"]
+
+
+def test_a_text_here_and_there_leaves_a_column_one_of_numbers(tmp_path: Path) -> None:
+    draw = random.Random(3)
+
+    def rows(count: int, texts: float) -> list[str]:
+        return [str("ERR" if draw.random() < texts else round(draw.gauss(0, 1), 3)) for _ in range(count)]
+
+    def table(name: str, column: list[str]) -> Path:
+        path = tmp_path / name
+        path.write_text("a,b\n" + "".join(f"{value},{draw.random():.3f}\n" for value in column))
+        return path
+
+    clean = build_reference(table("clean.csv", rows(2000, 0.0)))
+    faulty = build_reference(table("faulty.csv", rows(2000, 0.05)))
+    often = Settings(average_run_length=10_000)
+    for reference in (clean, faulty):
+        one = table("one.csv", [*rows(1500, 0.0), "ERR", *rows(1500, 0.0)])
+        assert replay(one, reference, often).alarms == []
+        (alarm,) = replay(table("many.csv", [*rows(1000, 0.0), *rows(1000, 0.4)]), reference, often).alarms
+        assert (alarm["type"], alarm["feature"]) == ("type", "inputs.a")
+        assert 1000 <= alarm["index"] < 1100
+        assert "such as 'ERR'" in alarm["message"]
+    assert replay(table("as ever.csv", rows(4000, 0.05)), faulty, often).alarms == []
+
+
+def test_what_is_a_category_in_the_reference_is_one_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "codes.csv"
+    path.write_text("code,b\n" + "".join(f"{i * i % 7:03d},{i % 10}\n" for i in range(2000)))
+    reference = build_reference(path, Selection(categorical=["code"]))
+    assert replay(path, reference, Settings(average_run_length=10_000)).alarms == []
+
+
+def test_a_file_without_any_of_the_features_that_go_together_is_answered(tmp_path: Path) -> None:
+    draw = random.Random(4)
+    before, after = tmp_path / "before.csv", tmp_path / "after.csv"
+    before.write_text("a,b\n" + "".join(f"{draw.random():.4f},{draw.random():.4f}\n" for _ in range(1000)))
+    after.write_text("z\n" + "".join(f"{draw.random():.4f}\n" for _ in range(1000)))
+    found = replay(after, build_reference(before), Settings(average_run_length=10_000))
+    assert (found.predictions, found.alarms) == (1000, [])
+    assert set(found.absent) == {"inputs.a", "inputs.b"}
 
 
 def test_a_reference_of_one_row_is_not_enough(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import gzip
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +28,7 @@ MAX_LINE = 16 << 20  # characters of one line of JSON
 MAX_COLUMNS = 20_000
 
 
+SEPARATORS = {";": "semicolons", "\t": "tabs"}
 NUMBERS = ("bool", "int", "uint", "halffloat", "float", "double")  # types of Arrow, without their widths
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # of Arrow's timestamps, a second
 
@@ -36,16 +37,21 @@ class Dataset:
     """A file of recorded predictions.
 
     Raises `DataError` where the file is missing, empty, has no header, lacks a column or holds a
-    time that is none; `MissingExtraError` for Parquet without the extra. `read_bytes` and
-    `total_bytes` say how far reading has come.
+    time that is none; `MissingExtraError` for Parquet without the extra. `numeric` says of features that
+    are known whether they are numbers. `read_bytes` and `total_bytes` say how far reading has come.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], selection: Selection | None = None, rows: int = ROWS
+        self,
+        path: str | os.PathLike[str],
+        selection: Selection | None = None,
+        rows: int = ROWS,
+        numeric: Mapping[str, bool] | None = None,
     ) -> None:
         self.path = Path(path)
         self.selection = selection or Selection()
         self.rows = rows
+        self.numeric = numeric or {}
         try:
             self.total_bytes = self.path.stat().st_size
         except OSError as error:
@@ -64,7 +70,7 @@ class Dataset:
         try:
             for table in self._reader(self):
                 if layout is None:
-                    layout = Layout(self.path, list(table), self.selection)
+                    layout = Layout(self.path, list(table), self.selection, self.numeric)
                 chunk = layout.chunk(table, row)
                 row += chunk.rows
                 if chunk.rows:
@@ -121,6 +127,9 @@ def _csv(dataset: Dataset) -> Iterator[Table]:
 def _check_header(path: Path, header: list[str]) -> None:
     if not any(header):
         raise DataError(f"{path}: has no header; the first line must hold the columns' names")
+    mark = next((name for sign, name in SEPARATORS.items() if len(header) == 1 and sign in header[0]), None)
+    if mark is not None:
+        raise DataError(f"{path}: has {mark} between its columns; save it with commas")
     _check_columns(path, header)
     if all(unix_seconds(name) is not None for name in header):
         raise DataError(f"{path}: has no header (its first line holds numbers); put the columns' names there")
@@ -172,7 +181,7 @@ def _object(path: Path, number: int, line: str, decoder: Any) -> dict[str, Any]:
     if len(line) > MAX_LINE:
         raise DataError(f"{path}: line {number} is longer than {MAX_LINE >> 20} MB; is it JSON Lines?")
     try:
-        row = decoder.decode(line)
+        row = _decoded(line, decoder)
     except (msgspec.DecodeError, RecursionError) as error:
         raise DataError(f"{path}: line {number} is not JSON ({error}); give one object a line") from None
     if not isinstance(row, dict):
@@ -180,6 +189,21 @@ def _object(path: Path, number: int, line: str, decoder: Any) -> dict[str, Any]:
     if isinstance(row.get("inputs"), (dict, list)) or isinstance(row.get("outputs"), dict):
         return _prediction(row)
     return {name.partition(".")[2]: value for name, value in features(row, None).items()}
+
+
+def _decoded(line: str, decoder: Any) -> Any:
+    try:
+        return decoder.decode(line)
+    except msgspec.DecodeError:
+        if "NaN" not in line and "Infinity" not in line:
+            raise
+        import json  # which writes numbers that JSON does not have, and reads them
+
+        try:
+            return json.loads(line)
+        except ValueError:
+            pass
+        raise
 
 
 def _prediction(row: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from edge_mlops_monitor.records import Prediction
 Columns = dict[str, list["float | str | None"]]
 
 ERRORS = "performance.error"  # how the features begin that are a model's errors
+FEW_TEXTS = 0.1  # share of text among the values of a feature below which it is a number all the same
 MAX_ELEMENTS = 64  # longer sequences are summarised
 MAX_DEPTH = 8
 MAX_CATEGORY = 256  # characters of a category that are kept

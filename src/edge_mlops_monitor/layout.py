@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,9 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.errors import DataError
+from edge_mlops_monitor.features import FEW_TEXTS
 
 EMPTY = frozenset(("", "na", "n/a", "nan", "null", "none", "inf", "-inf", "+inf", "infinity", "-infinity"))
 
+
+FARTHEST = 95_617_584_000.0  # Unix seconds at the beginning of the year 5000
 
 Floats = NDArray[np.float64]
 Column = list[Any] | Floats  # numbers are an array; where there is text it is a list
@@ -90,7 +93,13 @@ class Chunk(msgspec.Struct):
 class Layout:
     """What each column of a file is, settled by its first chunk."""
 
-    def __init__(self, path: Path, names: list[str], selection: Selection) -> None:
+    def __init__(
+        self,
+        path: Path,
+        names: list[str],
+        selection: Selection,
+        numeric: Mapping[str, bool] | None = None,
+    ) -> None:
         self._path, self._selection = path, selection
         uploaded = any(name.startswith(("inputs.", "outputs.")) for name in names)
         self._timestamp = self._only(names, selection.timestamp) or _own(names, uploaded, "ts", "timestamp")
@@ -100,6 +109,7 @@ class Layout:
         self._categorical = {self._found(names, name) for name in selection.categorical}
         self._chosen = self._choose(names)
         self._own = {self._timestamp, self._source, self._actual, self._changes}
+        self._numeric = numeric or {}
         self._text: dict[str, bool] = {}
 
     def _choose(self, names: list[str]) -> dict[str, str]:
@@ -132,6 +142,7 @@ class Layout:
             if target is None and not self._selection.inputs and name not in self._own:
                 target = _qualified(name, "inputs")
             if target is not None:
+                self._settle(name, target)
                 columns[target] = self._values(name, column)
         sources = self._raw(table, self._source, rows)
         return Chunk(
@@ -143,6 +154,12 @@ class Layout:
             actuals=self._raw(table, self._actual, rows),
             changes=self._raw(table, self._changes, rows),
         )
+
+    def _settle(self, name: str, target: str) -> None:
+        """A reference knows best whether a column holds numbers."""
+        for known in (target, target.partition(".")[2]):
+            if known in self._numeric:
+                self._text.setdefault(name, not self._numeric[known])
 
     def _values(self, name: str, column: list[Any] | Packed) -> Column:
         """Numbers, unless the column is a category or holds text that is no number."""
@@ -159,10 +176,10 @@ class Layout:
         try:
             return _floats(column)
         except ValueError:
-            if name not in self._text:
-                self._text[name] = True
+            found = [_float_or_text(value) for value in column]
+            if self._text.setdefault(name, not _mostly_numbers(found)):
                 return [value if value != "" else None for value in column]
-            return [_float_or_text(value) for value in column]
+            return found
         finally:
             self._text.setdefault(name, False)
 
@@ -177,6 +194,7 @@ class Layout:
             return None
         column = table.get(name) or [None] * rows
         found = _seconds(column)
+        self._check_unit(name, found, first_row)
         wrong = np.flatnonzero(~np.isfinite(found))
         if len(wrong):
             value = _listed(column)[wrong[0]]
@@ -185,6 +203,14 @@ class Layout:
                 f"'{name}'; use Unix seconds or ISO 8601 (2026-01-31T14:02:00Z)"
             )
         return found
+
+    def _check_unit(self, name: str, times: Floats, first_row: int) -> None:
+        """Times in milliseconds, or finer, are no times of this age."""
+        if len(times) and FARTHEST < abs(times[0]) < math.inf:
+            raise DataError(
+                f"{self._path}: row {first_row} has the time {times[0]:.0f} in column '{name}', which seems "
+                "to be in milliseconds or finer; divide it, so that it is in Unix seconds"
+            )
 
 
 def _taken(column: Column, rows: NDArray[np.int64]) -> Column:
@@ -235,6 +261,11 @@ def _float_or_text(value: Any) -> Any:
         return _float(value)
     except ValueError:
         return str(value)
+
+
+def _mostly_numbers(column: list[Any]) -> bool:
+    texts = sum(isinstance(value, str) for value in column)
+    return texts < FEW_TEXTS * (len(column) - column.count(None))
 
 
 def _category(value: Any) -> str | None:

@@ -123,8 +123,8 @@ def compare(
 
     With `trace` the first of them keeps its evidence over time.
     """
-    dataset = Dataset(path, selection, **({"rows": TRACE_ROWS} if trace else {}))
     given = _references(reference, configurations.values())
+    dataset = Dataset(path, selection, numeric=_numeric(given), **({"rows": TRACE_ROWS} if trace else {}))
     runs: dict[str, _Run] = {}
     recording = Recording(dataset.path, changes)
     rows: dict[str | None, array[int]] = defaultdict(lambda: array("q"))  # of the file, by source
@@ -207,6 +207,14 @@ def _references(given: References | None, settings: Iterable[Settings]) -> list[
     if isinstance(given, (str, os.PathLike)):
         return reference_file.load(given, keep_values=any(one.algorithm == "ks_test" for one in settings))
     return list(given)
+
+
+def _numeric(given: Iterable[FeatureReference]) -> dict[str, bool]:
+    """Of features whose references agree about it: whether they are numbers."""
+    found: dict[str, set[bool]] = defaultdict(set)
+    for one in given:
+        found[one.name].add(one.numeric)
+    return {name: kinds.pop() for name, kinds in found.items() if len(kinds) == 1}
 
 
 def _budget(settings: Settings) -> dict[str, Any]:

@@ -359,7 +359,9 @@ def _rates(references: Sequence[FeatureReference], known: Sequence[Healthy]) -> 
     for feature, (reference, healthy) in enumerate(zip(references, known, strict=True)):
         rows = float(healthy.rows)
         if rows and (reference.numeric or healthy.text_only):
-            b[TYPE, feature] = rows + 0.5
+            burst[TYPE, feature] = each = healthy.texts_burst
+            a[TYPE, feature] = healthy.texts / each + 0.5
+            b[TYPE, feature] = rows / each + 0.5
         if not rows or not healthy.high > healthy.low:
             continue
         for check, tails, each in (

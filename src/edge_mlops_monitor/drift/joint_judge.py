@@ -89,6 +89,8 @@ class JointJudge:
         return answers + self._through(rows, begin, batch.blocks)
 
     def _sides(self, batch: Batch) -> Sides:
+        if self._absent.all():  # perhaps the batch has no column at all
+            return np.zeros((len(batch.ts), len(self._columns)), dtype=np.int8)
         found = sides(batch.values.take(self._columns, axis=1), self._low, self._high)
         silent = batch.codes.take(self._columns, axis=1) == WITHHELD
         silent |= self._absent

@@ -40,8 +40,8 @@ from edge_mlops_monitor.drift.context import (
     labels_of,
 )
 from edge_mlops_monitor.drift.joint import Pairs
-from edge_mlops_monitor.features import ERRORS
-from edge_mlops_monitor.quality.healthy import Healthy, healthy
+from edge_mlops_monitor.features import ERRORS, FEW_TEXTS
+from edge_mlops_monitor.quality.healthy import Healthy, healthy, with_texts
 from edge_mlops_monitor.quality.stuck import RunLengths, run_lengths
 
 WINSORISED = 8.0  # spreads from the middle at which values are cut where outliers rule
@@ -139,8 +139,9 @@ def build_feature(
 ) -> FeatureReference:
     """The reference of one feature from its time-ordered values (None is missing).
 
-    A column that holds any text is a category. With `segment`, the rows are stretches of so many rows
-    with gaps between them, as a device learns them. `labels` are the rows' contexts, of kind `context`.
+    A column that holds text is a category, unless fewer than one in ten values are text: those are faults,
+    and leave out their rows. With `segment`, the rows are stretches of so many rows with gaps between them,
+    as a device learns them. `labels` are the rows' contexts, of kind `context`.
 
     >>> build_feature("inputs.a", [0.5 * i for i in range(100)]).quantiles[4]
     25.0
@@ -149,8 +150,13 @@ def build_feature(
         # Of errors nothing is wrong but their size: equal ones are no stuck sensor.
         found, _, _ = _numeric(name, numbers(column), keep_values, segment, stream)
         return msgspec.structs.replace(found, runs=RunLengths(), quality=None)
-    if not categorical and _is_numeric(column):
-        found, values, codes = _numeric(name, numbers(column), keep_values, segment, stream)
+    texts = _texts(column)
+    if not categorical and _mostly_numbers(column, int(texts.sum())):
+        values = numbers(column)[~texts]
+        found, values, codes = _numeric(name, values, keep_values, segment, stream)
+        if texts.any():
+            labels = None if labels is None else [labels[row] for row in np.flatnonzero(~texts).tolist()]
+            found = msgspec.structs.replace(found, quality=with_texts(found.quality, texts, _worth_of_marks))
     else:
         found, values, codes = _category(name, column, segment, stream)
     if labels is None or is_context(context, name) or found.n != len(codes) or not found.n - found.counts[-1]:
@@ -176,10 +182,19 @@ def _in_contexts(
     )
 
 
-def _is_numeric(column: Column) -> bool:
+def _texts(column: Column) -> NDArray[np.bool_]:
+    """Which rows hold text."""
     if isinstance(column, np.ndarray) and column.dtype.kind in "fiub":
-        return True
-    return not any(isinstance(value, (str, bytes)) for value in column)
+        return np.zeros(len(column), dtype=bool)
+    return np.fromiter((isinstance(value, (str, bytes)) for value in column), bool, len(column))
+
+
+def _mostly_numbers(column: Column, texts: int) -> bool:
+    return not texts or texts < FEW_TEXTS * (texts + np.count_nonzero(~np.isnan(numbers(column))))
+
+
+def _worth_of_marks(series: NDArray[np.int64]) -> float:
+    return autocorrelation_time(series, 2)
 
 
 def _numeric(
@@ -208,7 +223,7 @@ def _numeric(
         spread=spread,
         quantiles=[float(q) for q in np.quantile(finite, QUANTILES, method="nearest")],
         runs=RunLengths() if bins.few else run_lengths(values, segment),
-        quality=healthy(values, lambda series: autocorrelation_time(series, 2)),
+        quality=healthy(values, _worth_of_marks),
         values=finite.tolist() if keep else None,
         **stream,
     )

@@ -29,7 +29,8 @@ class Healthy(msgspec.Struct, frozen=True, kw_only=True):
 
     `low` and `high` are the extremes, `least` and `most` the limits of what is in range, `jump` that of a
     jump out and back. `falls` counts falls to a constant, `echoes` rows equal to one of the last few, both
-    as `Rates` counts them. `text_only` says that every value was text.
+    as `Rates` counts them; `texts` likewise counts text among numbers, which is not among the `rows`.
+    `text_only` says that every value was text.
     """
 
     rows: int
@@ -45,6 +46,8 @@ class Healthy(msgspec.Struct, frozen=True, kw_only=True):
     echoes: float = 0.0
     echoes_burst: float = 1.0
     text_only: bool = False
+    texts: float = 0.0
+    texts_burst: float = 1.0
 
 
 def healthy(values: Floats, worth: Worth) -> Healthy:
@@ -79,6 +82,13 @@ def healthy(values: Floats, worth: Worth) -> Healthy:
         echoes=_counted(again),
         echoes_burst=burst(again, worth),
     )
+
+
+def with_texts(known: Healthy | None, texts: NDArray[np.bool_], worth: Worth) -> Healthy | None:
+    """The same, with the rows that held text."""
+    if known is None:
+        return None
+    return msgspec.structs.replace(known, texts=_counted(texts), texts_burst=burst(texts, worth))
 
 
 def _jump(sizes: Floats, span: float) -> float | None:
