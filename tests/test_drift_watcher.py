@@ -192,6 +192,26 @@ def test_a_category_names_the_one_that_changed_most() -> None:
     assert alarm.data["sample_size"] == 5
 
 
+def test_what_is_on_or_off_tells_how_often_it_is_on() -> None:
+    rng = np.random.default_rng(5)
+    shares = np.repeat([0.1, 0.1, 0.3], [1000, 500, 500])
+    data = (rng.random((2000, 1)) < shares[:, None]).astype(float)
+    (alarm,) = events(run(watcher(columns(data[:1000])), columns(data[1000:])))
+    assert (alarm.type, alarm.data["effect_unit"]) == ("drift", "share of rows")
+    assert alarm.data["before"] == {"value": "1", "share": pytest.approx(0.1, abs=0.03)}
+    assert 0.1 < alarm.data["effect"] < 0.5
+    assert "inputs.x0 of detector 3 is 1 in " in alarm.message
+
+
+def test_a_category_that_vanishes_is_named_and_not_the_one_that_gains() -> None:
+    rng = random.Random(4)
+    before = rng.choices("abc", (80, 15, 5), k=2000)
+    after = rng.choices("ab", (85, 15), k=1500)
+    (alarm,) = events(run(watcher({"inputs.x0": before}), {"inputs.x0": after}))
+    assert alarm.data["before"]["category"] == "c"
+    assert alarm.data["after"]["share"] == 0.0
+
+
 def test_recovery_is_one_event_and_a_second_episode_another_alarm() -> None:
     data = normal(1000 + 9000, 1)
     for begin in (2000, 6000):

@@ -85,6 +85,8 @@ def change_of(
     if _is_unseen(reference, shares, moved, cause):
         unseen = reference.bins.unseen
         return _unseen(reference, float(shares[unseen]), float(null[unseen]), rows)
+    if reference.numeric and _of_two(reference.bins.names) and not reference.only_rises:
+        return _one_of_two(reference, shares, null, rows)
     if reference.numeric and moments[0] >= 1:
         return _numeric(reference, moved, moments, rows)
     return _category(reference, shares, null, moved, rows)
@@ -116,11 +118,31 @@ def _unseen(reference: FeatureReference, share: float, before: float, rows: int)
     )
 
 
+def _of_two(names: list[str]) -> bool:
+    return len(names) == 4 and names[-2] == "other"
+
+
+def _one_of_two(reference: FeatureReference, shares: Floats, null: Floats, rows: int) -> Change:
+    """Of what is on or off, how often it is on says all."""
+    before, after = (float(part[1] / max(float(part[:2].sum()), 1e-12)) for part in (null, shares))
+    value = reference.bins.names[1]
+    return Change(
+        effect=after - before,
+        unit="share of rows",
+        words=f"is {value} in {after:.1%} of rows ({before:.1%} before)",
+        before={"value": value, "share": before},
+        after={"value": value, "share": after},
+        rows=rows,
+    )
+
+
 def _numeric(reference: FeatureReference, moved: Floats, moments: Floats, rows: int) -> Change:
     scale, centre = scale_of(reference), reference.mean or 0.0
     shift = float(moments[1] / moments[0])
     sd = math.sqrt(max(0.0, float(moments[2] / moments[0]) - shift * shift))
     usual = (reference.sd or 0.0) / scale
+    if sd < 1e-6 * usual:  # rounding
+        sd = 0.0
     before = {"mean": reference.mean, "sd": reference.sd}
     after = {"mean": centre + shift * scale, "sd": sd * scale}
     robust = reference.robust
@@ -147,7 +169,7 @@ def _numeric(reference: FeatureReference, moved: Floats, moments: Floats, rows: 
 
 
 def _category(reference: FeatureReference, shares: Floats, null: Floats, moved: Floats, rows: int) -> Change:
-    most = int(moved.argmax())
+    most = int(np.abs(np.sqrt(shares) - np.sqrt(null)).argmax())  # one that vanishes before one that gains
     name = reference.bins.names[most]
     effect = float(moved.sum() / 2)
     named = f"'{name}'" if most < len(reference.bins.names) - 2 else name
