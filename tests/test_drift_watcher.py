@@ -93,6 +93,20 @@ def test_the_budget_holds_over_references_that_are_short_too() -> None:
     assert alarms <= 30
 
 
+def test_what_a_short_reference_does_not_tell_of_dependence_is_learned_from_healthy_rows() -> None:
+    rng = np.random.default_rng(2)
+    data = np.ones((20_300, 16))
+    noise = rng.normal(size=data.shape)
+    variance = np.ones(16)
+    for row in range(1, len(data)):  # quiet and restless times (GARCH), which 300 rows do not show
+        variance = 0.05 + 0.15 * data[row - 1] ** 2 + 0.8 * variance
+        data[row] = np.sqrt(variance) * noise[row]
+    device = watcher(columns(data[:300]), average_run_length=5000.0)
+    rows = [one.data["row"] for one in events(run(device, columns(data[300:]), size=1000), "drift")]
+    assert sum(row < 5000 for row in rows) >= 10  # the reference does not tell
+    assert sum(row >= 10_000 for row in rows) <= 18  # in two budgets
+
+
 def test_a_time_budget_is_spent_by_time_and_not_by_rows_or_gaps() -> None:
     """A fast stream and a slow one of the same data need about the same evidence a month."""
     from edge_mlops_monitor.drift.budget import MAX_GAP, Spending
@@ -321,9 +335,7 @@ def test_a_fault_that_comes_and_goes_in_dependent_rows_is_not_dated_long_before_
     errors = []
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        data = rng.normal(size=8500)
-        for row in range(1, len(data)):
-            data[row] = 0.6 * data[row - 1] + 0.8 * data[row]
+        data = dependent(rng.normal(size=8500), 1, 0.6)
         data[3500:] += np.where(rng.random(5000) < 0.1, 4.0, 0.0)
         device = watcher(columns(data[:1000, None]))
         found = events(run(device, columns(data[1000:, None])), "drift")
@@ -468,6 +480,14 @@ FAULTS: dict[str, Any] = {
 }
 
 
+def dependent(noise: np.ndarray[Any, Any], begin: int, rho: float) -> np.ndarray[Any, Any]:
+    """Standard normal rows that depend on the row before from row `begin` on."""
+    found = noise.copy()
+    for row in range(begin, len(found)):
+        found[row] = rho * found[row - 1] + math.sqrt(1 - rho**2) * noise[row]
+    return found
+
+
 def changing(rows: int = 4000) -> Columns:
     rng = np.random.default_rng(11)
     data: Any = rng.normal(size=(rows, 4))
@@ -479,6 +499,7 @@ def changing(rows: int = 4000) -> Columns:
     found["inputs.c"][3000:] = ["d"] * (rows - 3000)
     found["inputs.late"] = [None] * 1010 + rng.normal(size=rows - 1010).tolist()
     found["inputs.x3"][700:900] = [None] * 200
+    found["inputs.depends"] = dependent(np.random.default_rng(0).normal(size=rows), 500, 0.45).tolist()
     for number, (name, fault) in enumerate(FAULTS.items()):
         healthy = rng.normal(size=rows)
         healthy[rng.random(rows) < 0.01] = 0.5  # now and then the same, as a healthy sensor may be

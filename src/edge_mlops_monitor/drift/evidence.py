@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.alternatives import MEMORY_STAKE, TILTS, tilts
 from edge_mlops_monitor.drift.context import LEAST_ROWS
+from edge_mlops_monitor.drift.dispersion import AXES, Dispersion
 from edge_mlops_monitor.drift.history import STEP_ROWS, History
 from edge_mlops_monitor.drift.path import AFTER_ROWS, ALARMED, Fading, Path
 from edge_mlops_monitor.drift.reference import FeatureReference
@@ -57,7 +58,7 @@ STATE = {
     "back_row": "f",  # row from which on the reference would hold again
     "level": "f",  # FINE, WARNED or ALARMED
     "retry_row": "f",  # before this row a feature held back is not looked at again
-}
+} | AXES
 KINDS = dict.fromkeys(("context", "since_row", "back_row", "level", "retry_row"), np.int64)
 
 
@@ -89,6 +90,7 @@ class Evidence:
         self._without_context = np.array(in_one, dtype=bool)[self.feature_of]
         self.fading = Fading(1 / np.array(MEMORIES), self.tau_of_cells)
         self.prior = np.array(PRIORS)
+        self.dispersion = Dispersion(self.references, self.starts, SEGMENT_ROWS / self.tau)
         self._set_bets()
         self.state = self._fresh()
         self.history = History(self.cells, len(references), len(self.labels))
@@ -112,11 +114,12 @@ class Evidence:
 
     def _fresh(self) -> dict[str, NDArray[Any]]:
         sizes = {"m": len(MEMORIES), "f": len(self.references), "c": self.cells}
-        sizes |= {"b": TILTS + len(MEMORIES), "k": len(self.labels), "1": 1}
+        sizes |= {"b": TILTS + len(MEMORIES), "k": len(self.labels), "1": 1, "2": 2}
         state: dict[str, NDArray[Any]] = {}
         for name, axes in STATE.items():
             state[name] = np.zeros([sizes[axis] for axis in axes], dtype=KINDS.get(name, np.float64))
         state["log_r"] -= math.inf
+        state["excess"] += 1.0
         state["share"] = self.shares(self.base[0])
         return state
 
@@ -261,6 +264,7 @@ class Evidence:
         context = int(state["context"][0])
         state["seen"][context, cells] = np.maximum(state["seen"][context, cells] - since, 0.0)
         state["level"][feature] = ALARMED
+        state["cut"][cells] = state["seen"][context, cells]
         self._empty(feature)
 
     def recover(self, feature: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.alternatives import TILTS
+from edge_mlops_monitor.drift.dispersion import AXES
 from edge_mlops_monitor.drift.history import STEP_ROWS
 from edge_mlops_monitor.drift.steps import SEGMENT_ROWS
 
@@ -75,6 +76,7 @@ class Path:
         self._seen = _running(state["seen"][self._context], healthy)
         null = evidence.base[self._context] + self._seen
         self._share = np.concatenate((state["share"][None], evidence.shares(null[self._cuts])))
+        self._disperse()
         log_null = self._log_predictive(null[:-1])
         self._accumulate(self._log_bets(log_null))
         self.log_r: Floats | None = None
@@ -82,7 +84,19 @@ class Path:
             fading = Fading(np.array([1 / AFTER_ROWS]), evidence.tau_of_cells)
             after, self._after = self._forgetting(state["after"][None], fading)
             log_after = self._log_predictive(after[:, 0] + 0.5)
-            self._look_back((log_null - log_after).sum(axis=1) / evidence.tau)
+            ratios = (log_null - log_after).sum(axis=1) / evidence.tau
+            self._look_back(ratios if self._excess is None else ratios / self._excess)
+
+    def _disperse(self) -> None:
+        """By how much rows scatter beyond the null of each piece; not looked at where contexts take turns."""
+        evidence, state = self._evidence, self._evidence.state
+        self._dispersed = [{name: state[name] for name in AXES}]
+        for cut, share in zip(self._cuts.tolist(), self._share[1:], strict=True):
+            kept = self._dispersed[-1]
+            one = len(evidence.labels) == 1
+            self._dispersed.append(evidence.dispersion.after(kept, self._seen[cut], share) if one else kept)
+        excess = np.array([kept["excess"] for kept in self._dispersed])
+        self._excess: Floats | None = excess[self._piece] if (excess > 1).any() else None
 
     def _cut(self, cuts: NDArray[np.int64]) -> None:
         """Say in which piece each step is, and where each piece lies, with one row more than steps."""
@@ -145,6 +159,8 @@ class Path:
         np.subtract(tilts, rows * norms[self._piece], out=ratios[:, :TILTS])
         ratios[:, :TILTS] += plain[:, None, :]
         np.divide(self._log_learned(share) - below[:, None, :], evidence.tau, out=ratios[:, TILTS:])
+        if self._excess is not None:
+            ratios /= self._excess[:, None, :]
         return np.clip(ratios, -MOST_LOG_RATIO, MOST_LOG_RATIO, out=ratios)
 
     def _log_learned(self, share: Floats) -> Floats:
@@ -200,6 +216,7 @@ class Path:
         evidence, state, after = self._evidence, self._evidence.state, end - self.begin
         piece = int(np.searchsorted(self._cuts, after, side="right"))
         state["seen"][self._context], state["share"] = self._seen[after], self._share[piece].copy()
+        state |= {name: array.copy() for name, array in self._dispersed[piece].items()}
         state["memory"] = self._memory[after + piece].copy()
         state["log_sum"] = self._sums[after + piece].copy()
         state["part"] = self._parts[after + piece].copy()
