@@ -116,6 +116,14 @@ def test_values_that_are_rarely_missing_but_then_in_a_row_are_not_independent() 
     assert build_feature("inputs.c", states).tau > 6
 
 
+def test_a_counter_says_that_more_rows_would_not_help() -> None:
+    counter = build_feature("inputs.id", np.arange(2000.0))
+    assert "only ever go one way" in counter.lacks
+    assert loads(dump([counter])) == [counter]
+    assert "give about" in build_feature("inputs.a", np.abs(np.arange(2000.0) - 1500)).lacks
+    assert build_feature("inputs.a", [3.0] * 100).lacks == ""
+
+
 def test_a_reference_of_one_row_or_of_nothing_says_what_it_lacks() -> None:
     assert "at least 50 are needed" in build_feature("inputs.a", [1.0]).lacks
     assert "every value" in build_feature("inputs.a", [None, math.nan]).lacks

@@ -217,6 +217,14 @@ def test_what_is_on_or_off_tells_how_often_it_is_on() -> None:
     assert "inputs.x0 of detector 3 is 1 in " in alarm.message
 
 
+def test_what_was_constant_is_told_in_its_own_unit() -> None:
+    data = np.repeat([20.0, 20.0, 23.5], [1000, 500, 500])[:, None]
+    (alarm,) = events(run(watcher(columns(data[:1000])), columns(data[1000:])))
+    assert (alarm.data["effect"], alarm.data["effect_unit"]) == (pytest.approx(3.5), "its own unit")
+    assert "inputs.x0 of detector 3 is no longer constant since " in alarm.message
+    assert alarm.message.endswith("(mean 20 -> 23.5)")
+
+
 def test_a_category_that_vanishes_is_named_and_not_the_one_that_gains() -> None:
     rng = random.Random(4)
     before = rng.choices("abc", (80, 15, 5), k=2000)

@@ -159,6 +159,9 @@ def _numeric(reference: FeatureReference, moved: Floats, moments: Floats, rows: 
         return Change(
             effect=ratio, unit="times reference sd", words=words, before=before, after=after, rows=rows
         )
+    if not reference.sd and shift:
+        words = f"is no longer constant (mean {figure(before['mean'])} -> {figure(after['mean'])})"
+        return Change(effect=shift, unit="its own unit", words=words, before=before, after=after, rows=rows)
     if abs(shift) < 0.5 * total_variation:
         words = f"changed shape by total variation {total_variation:.2f}"
         return Change(

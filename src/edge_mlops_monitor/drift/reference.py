@@ -80,6 +80,7 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     runs: RunLengths = RunLengths()
     quality: Healthy | None = None
     values: list[float] | None = None
+    one_way: bool = False  # values only ever rise, or only fall, as a counter's
     context: str = ""
     contexts: dict[str, Context] = {}
     estimator: dict[str, Any] | None = None  # of errors: what estimates them where there are no labels
@@ -116,6 +117,11 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.effective_rows >= LEAST_EFFECTIVE_ROWS:
             return ""
+        if self.one_way:
+            return (
+                "its values only ever go one way, as those of a counter or a clock do, so that no later row "
+                "is like the reference; record how much it changes in place of it, or leave it out"
+            )
         needed = math.ceil(LEAST_EFFECTIVE_ROWS * self.n / max(self.effective_rows, 1e-9) / 100) * 100
         if self.effective_rows >= 0.99 * self.n:
             return f"the reference has {self.n} rows and at least {LEAST_EFFECTIVE_ROWS} are needed"
@@ -225,9 +231,17 @@ def _numeric(
         runs=RunLengths() if bins.few else run_lengths(values, segment),
         quality=healthy(values, _worth_of_marks),
         values=finite.tolist() if keep else None,
+        one_way=_goes_one_way(finite),
         **stream,
     )
     return found, values, codes
+
+
+def _goes_one_way(finite: NDArray[np.float64]) -> bool:
+    if finite[0] == finite[-1]:
+        return False
+    later, earlier = (finite[1:], finite[:-1]) if finite[0] < finite[-1] else (finite[:-1], finite[1:])
+    return bool((later >= earlier).all())
 
 
 def _moments(finite: NDArray[np.float64]) -> tuple[float, float, float]:
