@@ -207,3 +207,27 @@ def test_what_depends_on_the_hour_needs_times(tmp_path: Path) -> None:
     path.write_text("x\n" + "1\n2\n" * 50)
     with pytest.raises(DataError, match="normal depends on the hour; give --timestamp"):
         replay(path, settings=Settings(average_run_length=10_000, context="hour_of_day"))
+
+
+def test_without_times_a_message_names_the_row_of_the_file_and_not_the_prediction_of_its_source(
+    tmp_path: Path,
+) -> None:
+    rng = random.Random(4)
+    path = tmp_path / "two.csv"
+    lines = [f"{'ab'[row % 2]},{rng.gauss(3.0 if row >= 3000 else 0.0, 1.0):.4f}" for row in range(3400)]
+    path.write_text("\n".join(["line,x", *lines]) + "\n")
+    found = replay(path, None, Settings(average_run_length=10_000), Selection(source="line"))
+    assert {alarm["source"] for alarm in found.alarms} == {"a", "b"}
+    for alarm in found.alarms:
+        assert 2900 <= alarm["since_index"] <= 3010
+        assert f"since row {alarm['since_index']} (" in alarm["message"]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 20])
+def test_a_file_of_too_few_rows_for_an_answer_says_so(tmp_path: Path, rows: int) -> None:
+    before, after = tmp_path / "before.csv", tmp_path / "after.csv"
+    before.write_text("x\n" + "".join(f"{row * row % 101}\n" for row in range(500)))
+    after.write_text("x\n" + "".join(f"{row * row % 101}\n" for row in range(rows)))
+    found = replay(after, build_reference(before), Settings(average_run_length=10_000))
+    assert (found.alarms, found.not_enough_data) == ([], ["inputs.x"])
+    assert found.missing == {"inputs.x": "too few rows came for an answer"}

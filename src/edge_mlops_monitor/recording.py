@@ -35,6 +35,11 @@ class Recording:
         self._moments = dict.fromkeys(ends, math.nan)  # the times at which changes begin and end
 
     @property
+    def features(self) -> list[str]:
+        """All features, in the order of their columns."""
+        return list(self._has_value)
+
+    @property
     def valueless(self) -> list[str]:
         """Features without any value."""
         return [name for name, has in self._has_value.items() if not has]

@@ -18,6 +18,7 @@ import msgspec
 from edge_mlops_monitor.dataset import Dataset, Selection
 from edge_mlops_monitor.drift import reference_file
 from edge_mlops_monitor.drift.context import HOUR_OF_DAY
+from edge_mlops_monitor.drift.findings import clock
 from edge_mlops_monitor.drift.history import STEP_ROWS
 from edge_mlops_monitor.drift.reference import Column, FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
@@ -32,6 +33,8 @@ from edge_mlops_monitor.scoring import Change
 from edge_mlops_monitor.trace import TRACE_ROWS, Trace
 from edge_mlops_monitor.training import build_reference
 
+TOO_FEW = "too few rows came for an answer"
+
 References = str | os.PathLike[str] | Iterable[FeatureReference]
 
 
@@ -41,7 +44,8 @@ class Replay(msgspec.Struct, kw_only=True):
     Each of `alarms` holds `index` (0-based row at which it was raised), `ts`, `feature`, `method`,
     `effect`, `effect_unit`, `since` and `since_index` (first row of the change, as estimated),
     `source` and `message`; `recoveries` likewise. `not_enough_reference` names the features about
-    which nothing could be decided; `learning` those whose reference was not complete at the end.
+    which nothing could be decided; `learning` those whose reference was not complete at the end,
+    `not_enough_data` those of which too few rows came for an answer.
     `out_of_order` counts rows whose time is before that of an earlier row, `absent` names features of the
     reference that the data do not have. `truth` holds, where it is
     known what happened, what became of each change (see `Recording.verdict`). `recommendation` says what
@@ -54,6 +58,7 @@ class Replay(msgspec.Struct, kw_only=True):
     recoveries: list[dict[str, Any]] = []
     not_enough_reference: list[str] = []
     learning: list[str] = []
+    not_enough_data: list[str] = []
     missing: dict[str, str] = {}
     budget: dict[str, Any] = {}
     first_ts: float | None = None
@@ -193,6 +198,7 @@ class _Run:
         _note_states(found, self.rated.status())
         found.performance = self.rated.summary()
         _note_valueless(found, recording.valueless)
+        _note_unmet(found, recording.features, self.watcher.status())
         found.absent = [name for name in dict.fromkeys(self.given) if not recording.has(name)]
         of_windows = self.settings.algorithm == "ks_test"
         every = self.settings.check_frequency if of_windows else STEP_ROWS
@@ -250,30 +256,39 @@ def _note(found: Replay, finding: DriftResult | Event, rows: Sequence[int]) -> N
         found.results.append(finding)
         return
     data = finding.data
+    since_index = rows[data.get("since_index", data["row"])]
     noted = {
         "index": rows[data["row"]],
         "ts": finding.ts,
         "type": finding.type,
         "feature": data.get("feature", ""),
         "source": data.get("source"),
-        "message": finding.message,
+        "message": _in_file(finding.message, data, since_index),
     }
     if finding.type == "recovery":
         found.recoveries.append({**noted, "of": data.get("of")})
     elif finding.severity == "alarm":
         wanted = ("method", "effect", "effect_unit", "since", "since_index", "before", "after")
         alarm = {**noted, **{name: data[name] for name in wanted if name in data}}
-        found.alarms.append(alarm | {"since_index": rows[data.get("since_index", data["row"])]})
+        found.alarms.append(alarm | {"since_index": since_index})
+
+
+def _in_file(message: str, data: Mapping[str, Any], since_index: int) -> str:
+    """The sentence with the row of the file in place of the number that the stream's prediction has."""
+    return message.replace(clock(0.0, data.get("since_index", data["row"])), f"row {since_index}")
 
 
 def _note_states(found: Replay, states: Mapping[Stream, Mapping[str, Mapping[str, Any]]]) -> None:
     for features in states.values():
         for feature, state in features.items():
-            if state["state"] in ("not_enough_reference", "learning"):
-                listed = found.learning if state["state"] == "learning" else found.not_enough_reference
-                if feature not in listed:
-                    listed.append(feature)
-                    found.missing[feature] = state["missing"]
+            listed: list[str] | None = {
+                "not_enough_reference": found.not_enough_reference,
+                "learning": found.learning,
+                "not_enough_data": found.not_enough_data,
+            }.get(state["state"])
+            if listed is not None and feature not in listed:
+                listed.append(feature)
+                found.missing[feature] = state.get("missing", TOO_FEW)
 
 
 def _note_valueless(found: Replay, features: list[str]) -> None:
@@ -283,6 +298,17 @@ def _note_valueless(found: Replay, features: list[str]) -> None:
         if feature not in alarmed and feature not in found.missing:
             found.not_enough_reference.append(feature)
             found.missing[feature] = "no row has a value"
+
+
+def _note_unmet(
+    found: Replay, features: Iterable[str], states: Mapping[Stream, Mapping[str, Mapping[str, Any]]]
+) -> None:
+    """Columns of a file that is over before anything was decided."""
+    met = {feature for of_stream in states.values() for feature in of_stream}
+    for feature in features:
+        if feature not in met and feature not in found.missing:
+            found.not_enough_data.append(feature)
+            found.missing[feature] = TOO_FEW
 
 
 __all__ = ["Change", "Replay", "Selection", "Settings", "build_reference", "compare", "replay"]

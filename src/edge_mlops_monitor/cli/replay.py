@@ -153,6 +153,7 @@ def _told(replays: dict[str, Replay]) -> str:
     for words, names in (
         ("Not enough reference, so nothing was decided about", found.not_enough_reference),
         ("Still learning at the end", found.learning),
+        ("Not enough rows, so nothing was decided about", found.not_enough_data),
     ):
         if names:
             listed = [(name, found.missing.get(name, "")) for name in names]
@@ -179,7 +180,7 @@ def _compared(replays: dict[str, Replay]) -> str:
 
 
 def _extent(found: Replay) -> str:
-    text = f"{number(found.predictions)} predictions"
+    text = f"{number(found.predictions)} prediction{'' if found.predictions == 1 else 's'}"
     if found.first_ts is None or found.last_ts is None:
         return text
     length = duration(max(0.0, found.last_ts - found.first_ts))
