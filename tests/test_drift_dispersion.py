@@ -23,9 +23,12 @@ def excess(codes: np.ndarray[Any, Any]) -> float:
     dispersion = Dispersion([feature], np.array([0]), np.array([float(SEGMENT_ROWS)]))
     sizes = {"c": (7,), "2f": (2, 1), "f": (1,)}
     kept: Any = {name: np.zeros(sizes[axes]) for name, axes in AXES.items()} | {"excess": np.ones(1)}
-    for end in range(SEGMENT_ROWS, len(codes) + 1, SEGMENT_ROWS):
-        kept = dispersion.after(kept, np.bincount(codes[:end], minlength=7).astype(float), share)
-    return float(kept["excess"][0])
+    seen = [
+        np.bincount(codes[:end], minlength=7) for end in range(SEGMENT_ROWS, len(codes) + 1, SEGMENT_ROWS)
+    ]
+    return float(
+        dispersion.along(kept, np.array(seen, dtype=float), np.tile(share, (len(seen), 1)))["excess"][-1, 0]
+    )
 
 
 def drawn(rows: int, share: Any = SHARE, seed: int = 0) -> np.ndarray[Any, Any]:

@@ -90,12 +90,14 @@ class Path:
     def _disperse(self) -> None:
         """By how much rows scatter beyond the null of each piece; not looked at where contexts take turns."""
         evidence, state = self._evidence, self._evidence.state
-        self._dispersed = [{name: state[name] for name in AXES}]
-        for cut, share in zip(self._cuts.tolist(), self._share[1:], strict=True):
-            kept = self._dispersed[-1]
-            one = len(evidence.labels) == 1
-            self._dispersed.append(evidence.dispersion.after(kept, self._seen[cut], share) if one else kept)
-        excess = np.array([kept["excess"] for kept in self._dispersed])
+        kept = {name: state[name] for name in AXES}
+        if len(self._cuts) and len(evidence.labels) == 1:
+            self._dispersed = evidence.dispersion.along(kept, self._seen[self._cuts], self._share[1:])
+        else:
+            self._dispersed = {
+                name: np.broadcast_to(kept[name], (len(self._share), *kept[name].shape)) for name in AXES
+            }
+        excess = self._dispersed["excess"]
         self._excess: Floats | None = excess[self._piece] if (excess > 1).any() else None
 
     def _cut(self, cuts: NDArray[np.int64]) -> None:
@@ -216,7 +218,7 @@ class Path:
         evidence, state, after = self._evidence, self._evidence.state, end - self.begin
         piece = int(np.searchsorted(self._cuts, after, side="right"))
         state["seen"][self._context], state["share"] = self._seen[after], self._share[piece].copy()
-        state |= {name: array.copy() for name, array in self._dispersed[piece].items()}
+        state |= {name: along[piece].copy() for name, along in self._dispersed.items()}
         state["memory"] = self._memory[after + piece].copy()
         state["log_sum"] = self._sums[after + piece].copy()
         state["part"] = self._parts[after + piece].copy()
