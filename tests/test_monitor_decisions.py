@@ -234,7 +234,7 @@ def test_a_long_reference_of_any_sort_is_taken_whole(monitor: EdgeMonitor, sort:
 
 
 def test_a_reference_that_is_none_is_one_sentence(monitor: EdgeMonitor) -> None:
-    for wrong in ([], 5, "abc", None, [object()] * 0):
+    for wrong in ([], 5, "abc", None, [object()] * 0, [[1, 2], [3, 4]], [{"a": 1}]):
         with pytest.raises(DataError, match="give a list of numbers"):
             monitor.set_reference_data("x", wrong)  # type: ignore[arg-type]
 

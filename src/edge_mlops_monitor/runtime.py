@@ -335,8 +335,10 @@ class Runtime:
         if not self.enabled:
             return
         frozen = self.recorder.freeze_rows(values)
-        if not frozen:
-            raise DataError(f"the reference of '{name}' is no sequence of values; give a list of numbers")
+        if not frozen or any(isinstance(value, (list, dict)) for value in frozen):
+            raise DataError(
+                f"the reference of '{name}' is no sequence of values; give a list of numbers, or of categories"
+            )
         number = os.urandom(8).hex()
         reference = {
             "feature": name,
