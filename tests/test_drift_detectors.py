@@ -221,6 +221,17 @@ def test_masked_values_are_missing(name: str) -> None:
     assert one_by_one(one, list(masked)) == one_by_one(drift.detector(name), listed)
 
 
+@pytest.mark.parametrize("bad", ["x", None, 0, math.nan, [5]])
+def test_the_e_detector_needs_a_number_as_its_run_length(bad: Any) -> None:
+    with pytest.raises(DataError, match="average_run_length must be at least 1"):
+        drift.detector("e_detector", reference=[float(i % 7) for i in range(100)], average_run_length=bad)
+
+
+def test_the_e_detector_takes_a_reference_from_one_end_of_the_floats_to_the_other() -> None:
+    detector = drift.detector("e_detector", reference=[1e308, -1e308] * 100)
+    assert detector.update_many([1e308, -1e308] * 100) == []
+
+
 @pytest.mark.parametrize("bad", [5, "abc", {"a": 1.0}, np.ones((60, 2)), [[1.0]] * 60, [], [None] * 60])
 def test_the_e_detector_says_in_one_sentence_what_it_cannot_use(bad: Any) -> None:
     with pytest.raises(DataError, match="e_detector"):

@@ -35,7 +35,7 @@ def limit(sizes: Floats) -> float:
     """
     largest = float(sizes.max()) if len(sizes) else 0.0
     count = int(math.sqrt(len(sizes)))
-    if largest <= 0 or count < 2:
+    if largest <= 0 or count < 2 or largest == math.inf:
         return largest
     outermost = np.sort(sizes)[-count - 1 :] / largest
     if outermost[0] <= 0:

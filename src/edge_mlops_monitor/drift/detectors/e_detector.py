@@ -46,7 +46,7 @@ class EDetector:
         minimum_effect: float = 0.0,
         categorical: bool = False,
     ) -> None:
-        if not average_run_length >= 1:
+        if not isinstance(average_run_length, (int, float)) or not average_run_length >= 1:
             raise DataError("average_run_length must be at least 1; give the values between two false alarms")
         self.average_run_length = average_run_length
         self.minimum_effect = minimum_effect
