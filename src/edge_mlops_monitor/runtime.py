@@ -337,7 +337,7 @@ class Runtime:
         frozen = self.recorder.freeze_rows(values)
         if not frozen or any(isinstance(value, (list, dict)) for value in frozen):
             raise DataError(
-                f"the reference of '{name}' is no sequence of values; give a list of numbers, or of categories"
+                f"the reference of '{name}' is no sequence of values; give a list of numbers or categories"
             )
         number = os.urandom(8).hex()
         reference = {
