@@ -21,8 +21,8 @@ def excess(codes: np.ndarray[Any, Any]) -> float:
     share = np.append(SHARE, [1e-4, 1e-4])  # nothing unseen, nothing missing
     share /= share.sum()
     dispersion = Dispersion([feature], np.array([0]), np.array([float(SEGMENT_ROWS)]))
-    sizes = {"c": (7,), "2f": (2, 1), "f": (1,)}
-    kept: Any = {name: np.zeros(sizes[axes]) for name, axes in AXES.items()} | {"excess": np.ones(1)}
+    sizes = {"4f": (4, 1), "3f": (3, 1), "f": (1,)}
+    kept: Any = {name: np.zeros((1, *sizes[axes])) for name, axes in AXES.items()}
     seen = [
         np.bincount(codes[:end], minlength=7) for end in range(SEGMENT_ROWS, len(codes) + 1, SEGMENT_ROWS)
     ]

@@ -1,12 +1,12 @@
 """By how much healthy rows scatter beyond what their reference lets expect, learned while the device runs.
 
 A reference that is short for its own dependence tells too little of it, and the evidence would cry wolf for
-ever. So the counts of each healthy segment are compared with those of the segment before: the mean square
-successive difference (von Neumann, Annals of Mathematical Statistics 12, 1941), which a change disturbs
-only once, over the variance that the null lets expect, for each cell and for the scores of location and
-scale. Where the mean of such ratios is above 1 beyond doubt, all log ratios of the feature are divided by
-it, as a quasi-likelihood is (McCullagh and Nelder, Generalized Linear Models, 1989). A root of a ratio that
-is on average at most 1 is so too: alarms can only become rarer.
+ever. So each healthy segment is compared with the one before: the mean square successive difference (von
+Neumann, Annals of Mathematical Statistics 12, 1941), which a change disturbs only once, of three contrasts,
+over the variance that the null lets expect: the scores of location and scale (of a category: the two most
+frequent labels), and what is missing. Where the mean of such ratios is above 1 beyond doubt, all log
+ratios of the feature are divided by it, as a quasi-likelihood is (McCullagh and Nelder, Generalized Linear
+Models, 1989). A root of a ratio that is on average at most 1 is so too: alarms can only become rarer.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from edge_mlops_monitor.drift.reference import FeatureReference
 Floats = NDArray[np.float64]
 State = dict[str, NDArray[np.float64]]
 
-# What is kept, and the axes of each: f features, c cells, 2 scores.
+CONTRASTS = 3
+# What is kept, and the axes of each: f features, 3 contrasts, 4 with the number of rows.
 AXES = {
-    "cut": "c",  # healthy counts at the end of the last segment
-    "off": "c",  # by how much the last segment's counts were off, in the root of its rows
-    "cells_dispersed": "c",  # sums of the ratios over the segments so far, forgetting
-    "scores_dispersed": "2f",
+    "cut": "4f",  # sums over the healthy rows up to the end of the last segment
+    "off": "3f",  # by how much that segment's were off, in the root of its rows
+    "dispersed": "3f",  # sums of the ratios over the segments so far, forgetting
     "segments": "f",  # how many segments that is
     "excess": "f",  # what log ratios are divided by
 }
 KEPT = 1 - 1 / 300  # of the sums from segment to segment
-LEAST_SEGMENTS = 20
+LEAST_SEGMENTS = 12
 LEAST_ROWS = 0.75  # of a segment that must be healthy
 MOST = 25.0  # that a segment may count as
 CERTAIN = 3.5  # standard errors
@@ -48,69 +48,70 @@ class Dispersion:
     def __init__(
         self, references: Sequence[FeatureReference], starts: NDArray[np.int64], rows: Floats
     ) -> None:
-        self.starts, self.rows = starts, rows
-        sizes = [reference.bins.size for reference in references]
-        features = np.arange(len(sizes))
-        self.feature_of = np.repeat(features, sizes)
-        self._of_sums = np.concatenate((self.feature_of, features, features, features))
-        self.scores = np.zeros((2, len(self.feature_of)))
-        for reference, start in zip(references, starts.tolist(), strict=True):
-            ordered = reference.bins.ordered
-            if ordered > 2:  # with two cells the cells say it all
-                share = np.asarray(reference.counts[:ordered]) + 0.5
-                self.scores[:, start : start + ordered] = normal_scores(share / share.sum())
+        self.starts, self._least = starts, LEAST_ROWS * rows
+        self._contrasts = np.concatenate([np.zeros((4, 0)), *(_contrasts(one) for one in references)], axis=1)
+        self._moments = np.concatenate((self._contrasts[1:], self._contrasts[1:] ** 2))
+        missing = np.array([(one.counts[-1] + 0.5) / (sum(one.counts) + 0.5) for one in references])
+        self._spread = np.full((CONTRASTS, len(rows)), SPREAD)
+        self._spread[-1] += 1 / (missing * rows)  # what is rare scatters more
+
+    def totals(self, seen: Floats) -> Floats:
+        """Rows and sums of the contrasts (..., 4, features) over counts (..., cells)."""
+        return np.asarray(np.add.reduceat(seen[..., None, :] * self._contrasts, self.starts, axis=-1))
 
     def along(self, kept: State, seen: Floats, share: Floats) -> State:
-        """What is kept before the first and after each of some segments.
+        """What is kept before the first and after each of some segments, from what is kept before the first.
 
         `seen` (segments, cells) are the healthy counts at the end of each, `share` the null's shares there.
         """
-        seen = np.concatenate((kept["cut"][None], seen))
-        counts = np.diff(seen, axis=0)
-        rows = np.add.reduceat(counts, self.starts, axis=1)
-        whole = rows >= LEAST_ROWS * self.rows
-        root = np.sqrt(np.maximum(rows, 1e-9))[:, self.feature_of]
-        off = np.concatenate((kept["off"][None], counts / root - root * share))
+        cut = np.concatenate((kept["cut"], self.totals(seen)))
+        sums = cut[1:] - cut[:-1]
+        rows = sums[:, :1]
+        whole = rows >= self._least
+        moments = np.add.reduceat(share[:, None] * self._moments, self.starts, axis=-1)
+        mean, square = moments[:, :CONTRASTS], moments[:, CONTRASTS:]
+        off = np.concatenate((kept["off"], (sums[:, 1:] - rows * mean) / np.sqrt(rows + 1e-9)))
         if not whole.all():
-            _stay(off, whole[:, self.feature_of])
-        sums = self._sums(kept, np.diff(off, axis=0), share, whole)
-        found = {"cut": seen, "off": off} | sums
-        found["excess"] = np.concatenate((kept["excess"][None], self._excess(sums, share)))
-        return found
+            for place, of in enumerate(whole):
+                off[place + 1] = np.where(of, off[place + 1], off[place])
+        change = off[1:] - off[:-1]
+        ratios = np.minimum(change * change / (2 * (square - mean * mean) + 1e-9), MOST)
+        dispersed, segments = _added(kept, ratios, whole)
+        excess = np.concatenate((kept["excess"], self._excess(dispersed[1:], segments[1:])))
+        return {"cut": cut, "off": off, "dispersed": dispersed, "segments": segments, "excess": excess}
 
-    def _sums(self, kept: State, change: Floats, share: Floats, whole: NDArray[np.bool_]) -> State:
-        """The sums before the first and after each segment; one that is not whole adds nothing."""
-        scores = np.add.reduceat(change[:, None] * self.scores, self.starts, axis=2).reshape(len(change), -1)
-        squares = np.concatenate((change * change / (share * (1 - share)), scores * scores), axis=1)
-        ratios = np.concatenate((np.minimum(squares / 2, MOST), np.ones(whole.shape)), axis=1)
-        counted = whole[:, self._of_sums]
-        fading = np.where(counted, KEPT, 1.0)
-        names = ("cells_dispersed", "scores_dispersed", "segments")
-        first = np.concatenate([kept[name].ravel() for name in names])
-        sums = np.concatenate((first[None], np.where(counted, ratios, 0.0)))
-        for place, by in enumerate(fading):
-            sums[place + 1] += sums[place] * by
-        cells, last = len(self.feature_of), squares.shape[1]
-        by_score = sums[:, cells:last].reshape(len(sums), 2, -1)
-        return dict(zip(names, (sums[:, :cells], by_score, sums[:, last:]), strict=True))
-
-    def _excess(self, kept: State, share: Floats) -> Floats:
+    def _excess(self, dispersed: Floats, segments: Floats) -> Floats:
         """The largest mean ratio of each feature after each segment where it is above 1 beyond doubt."""
-        segments = kept["segments"][1:]
-        if segments.max(initial=0.0) < LEAST_SEGMENTS:
+        if segments.max() < LEAST_SEGMENTS:
             return np.ones(segments.shape)
-        count = np.maximum(segments, 1.0)
-        of_cells = count[:, self.feature_of]
-        by_cell = kept["cells_dispersed"][1:] / of_cells
-        doubt = (SPREAD + 1 / (share * self.rows[self.feature_of])) / of_cells
-        by_cell[by_cell <= 1 + CERTAIN * np.sqrt(doubt)] = 1.0
-        by_score = (kept["scores_dispersed"][1:] / count[:, None]).max(axis=1)
-        by_score[by_score <= 1 + CERTAIN * np.sqrt(SPREAD / count)] = 1.0
-        largest = np.maximum(np.maximum.reduceat(by_cell, self.starts, axis=1), by_score)
-        return np.where(segments >= LEAST_SEGMENTS, largest, 1.0)
+        count = segments[:, None] + 1e-9
+        mean = dispersed / count
+        beyond = (mean > 1 + CERTAIN * np.sqrt(self._spread / count)) & (count >= LEAST_SEGMENTS)
+        return np.asarray(np.where(beyond, mean, 1.0).max(axis=1))
 
 
-def _stay(rows: Floats, whole: NDArray[np.bool_]) -> None:
-    """Let each row but the first be the one before it where its segment is not whole."""
-    for place, of in enumerate(whole):
-        rows[place + 1] = np.where(of, rows[place + 1], rows[place])
+def _added(kept: State, ratios: Floats, whole: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """The sums before the first and after each segment; one that is not whole adds nothing."""
+    first = np.concatenate((kept["dispersed"], kept["segments"][:, None]), axis=1)
+    sums = np.concatenate(
+        (first, np.where(whole, np.concatenate((ratios, np.ones(whole.shape)), axis=1), 0.0))
+    )
+    for place, by in enumerate(np.where(whole, KEPT, 1.0)):
+        sums[place + 1] += sums[place] * by
+    return sums[:, :CONTRASTS], sums[:, CONTRASTS]
+
+
+def _contrasts(reference: FeatureReference) -> Floats:
+    """One for each row, and the contrasts, of each cell (4, cells); 0 where there is nothing to contrast."""
+    found = np.zeros((1 + CONTRASTS, reference.bins.size))
+    found[0] = found[-1, -1] = 1.0
+    ordered = reference.bins.ordered
+    if ordered > 1:
+        share = np.asarray(reference.counts[:ordered]) + 0.5
+        found[1:3, :ordered] = normal_scores(share / share.sum())
+    elif not ordered:
+        for place, label in enumerate(
+            np.argsort(-np.asarray(reference.counts[:-2]), kind="stable")[:2].tolist(), 1
+        ):
+            found[place, label] = 1.0
+    return found

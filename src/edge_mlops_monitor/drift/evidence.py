@@ -114,7 +114,7 @@ class Evidence:
 
     def _fresh(self) -> dict[str, NDArray[Any]]:
         sizes = {"m": len(MEMORIES), "f": len(self.references), "c": self.cells}
-        sizes |= {"b": TILTS + len(MEMORIES), "k": len(self.labels), "1": 1, "2": 2}
+        sizes |= {"b": TILTS + len(MEMORIES), "k": len(self.labels), "1": 1, "3": 3, "4": 4}
         state: dict[str, NDArray[Any]] = {}
         for name, axes in STATE.items():
             state[name] = np.zeros([sizes[axis] for axis in axes], dtype=KINDS.get(name, np.float64))
@@ -264,7 +264,11 @@ class Evidence:
         context = int(state["context"][0])
         state["seen"][context, cells] = np.maximum(state["seen"][context, cells] - since, 0.0)
         state["level"][feature] = ALARMED
-        state["cut"][cells] = state["seen"][context, cells]
+        state["cut"] = np.where(
+            np.arange(len(self.references)) == feature,
+            self.dispersion.totals(state["seen"][context]),
+            state["cut"],
+        )
         self._empty(feature)
 
     def recover(self, feature: int) -> None:

@@ -90,15 +90,14 @@ class Path:
     def _disperse(self) -> None:
         """By how much rows scatter beyond the null of each piece; not looked at where contexts take turns."""
         evidence, state = self._evidence, self._evidence.state
-        kept = {name: state[name] for name in AXES}
+        self._dispersed = kept = {name: state[name][None] for name in AXES}
         if len(self._cuts) and len(evidence.labels) == 1:
-            self._dispersed = evidence.dispersion.along(kept, self._seen[self._cuts], self._share[1:])
-        else:
-            self._dispersed = {
-                name: np.broadcast_to(kept[name], (len(self._share), *kept[name].shape)) for name in AXES
-            }
+            seen = self._seen[self._cuts]
+            self._dispersed = evidence.dispersion.along(kept, seen, self._share[1:])
         excess = self._dispersed["excess"]
-        self._excess: Floats | None = excess[self._piece] if (excess > 1).any() else None
+        self._excess: Floats | None = None
+        if excess.max() > 1:
+            self._excess = excess[np.minimum(self._piece, len(excess) - 1)]
 
     def _cut(self, cuts: NDArray[np.int64]) -> None:
         """Say in which piece each step is, and where each piece lies, with one row more than steps."""
@@ -218,7 +217,7 @@ class Path:
         evidence, state, after = self._evidence, self._evidence.state, end - self.begin
         piece = int(np.searchsorted(self._cuts, after, side="right"))
         state["seen"][self._context], state["share"] = self._seen[after], self._share[piece].copy()
-        state |= {name: along[piece].copy() for name, along in self._dispersed.items()}
+        state |= {name: along[min(piece, len(along) - 1)].copy() for name, along in self._dispersed.items()}
         state["memory"] = self._memory[after + piece].copy()
         state["log_sum"] = self._sums[after + piece].copy()
         state["part"] = self._parts[after + piece].copy()
@@ -233,13 +232,23 @@ class Path:
     def _restart(self, begin: int, end: int) -> None:
         """Page's cumulative sums at the cuts from `begin` on; one that is not above 0 begins anew."""
         steps, state = self.steps, self._evidence.state
-        for piece in np.flatnonzero((self._cuts > begin) & (self._cuts <= end)).tolist():
-            last = int(self._cuts[piece]) - 1
-            state["rise"] += self._sums[last + 1 + piece]
-            anew = (state["rise"] <= 0) | self._alarmed
-            state["rise"][anew] = 0.0
-            state["since_row"][anew] = steps.first_row + (self.begin + last) * STEP_ROWS
-            state["since_ts"][anew] = steps.ts[self.begin + last]
+        passed = np.flatnonzero((self._cuts > begin) & (self._cuts <= end))
+        if not len(passed):
+            return
+        last = self._cuts[passed] - 1
+        rises = self._sums[last + 1 + passed]
+        if self._any_alarmed:
+            rises[..., self._alarmed] = -math.inf
+        rise = state["rise"]
+        for row in rises:
+            np.maximum(np.add(rise, row, out=row), 0.0, out=row)
+            rise = row
+        state["rise"], anew = rise.copy(), rises == 0
+        at = last[len(last) - 1 - anew[::-1].argmax(axis=0)]
+        began = anew.any(axis=0)
+        rows = steps.first_row + (self.begin + at) * STEP_ROWS
+        state["since_row"] = np.where(began, rows, state["since_row"])
+        state["since_ts"] = np.where(began, steps.ts[self.begin + at], state["since_ts"])
 
 
 def _running(first: Floats, steps: Floats) -> Floats:
