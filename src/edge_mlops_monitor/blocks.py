@@ -61,20 +61,13 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
         """The records, oldest first, complete with the fields of the row."""
         seqs, rows = split_payload(self.payload)
         numbers = msgspec.msgpack.decode(seqs) or count(self.first_seq)
-        cls, fields = KINDS[self.kind], FIELDS[self.kind]
-        shared: dict[str, Any] = {
-            "generation": self.generation,
-            "boot_id": self.boot_id,
-            "device_id": self.device_id,
-            "clock_synced": self.synced,
-        }
-        found, values = [], dict(shared)
-        for seq, row in zip(numbers, _decoded(rows), strict=False):
-            if len(row) < len(fields):  # of an older version: nothing of the row before
-                values = dict(shared)
-            values.update(zip(fields, row, strict=False), seq=seq)  # faster than a dict for each
-            found.append(cls(**values))
-        return found
+        cls, last = KINDS[self.kind], len(FIELDS[self.kind])
+        shared = self.generation, self.boot_id, self.synced, self.device_id
+        # By place: by name it takes twice as long. A row of an older version is shorter, of a newer one longer.
+        return [
+            cls(row[0], seq, *shared, *row[1:last])
+            for seq, row in zip(numbers, _decoded(rows), strict=False)
+        ]
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):

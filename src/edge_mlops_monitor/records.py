@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import msgspec
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True):
     """The fields that every record carries."""
 
     ts: float = 0.0
@@ -40,7 +40,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return {name: getattr(self, name) for name in self.__struct_fields__}
 
 
-class Prediction(Record, frozen=True, kw_only=True):
+class Prediction(Record, frozen=True):
     """One call of a model: what went in, what came out, how long it took, how it failed."""
 
     id: str = ""
@@ -65,7 +65,7 @@ class Prediction(Record, frozen=True, kw_only=True):
     kind: ClassVar[str] = "predictions"
 
 
-class Actual(Record, frozen=True, kw_only=True):
+class Actual(Record, frozen=True):
     """The truth about a prediction, known later."""
 
     prediction_id: str = ""
@@ -76,7 +76,7 @@ class Actual(Record, frozen=True, kw_only=True):
     kind: ClassVar[str] = "actuals"
 
 
-class SystemMetric(Record, frozen=True, kw_only=True):
+class SystemMetric(Record, frozen=True):
     """One measurement of the device, under its OpenTelemetry name; ratios are 0 to 1."""
 
     name: str = ""
@@ -91,7 +91,7 @@ class SystemMetric(Record, frozen=True, kw_only=True):
     kind: ClassVar[str] = "system"
 
 
-class DriftResult(Record, frozen=True, kw_only=True):
+class DriftResult(Record, frozen=True):
     """The answer of one method about one feature (or, multivariate, about several)."""
 
     feature: str = ""
@@ -122,7 +122,7 @@ class DriftResult(Record, frozen=True, kw_only=True):
     kind: ClassVar[str] = "drift"
 
 
-class Profile(Record, frozen=True, kw_only=True):
+class Profile(Record, frozen=True):
     """What many predictions said about one feature, in fixed size; made and merged by `profiles`."""
 
     feature: str = ""
@@ -184,7 +184,7 @@ class Profile(Record, frozen=True, kw_only=True):
 SEVERITIES = ("info", "warning", "alarm", "critical")
 
 
-class Event(Record, frozen=True, kw_only=True):
+class Event(Record, frozen=True):
     """Something an operator should be able to see: an alarm, a recovery, a loss, a new generation."""
 
     id: str = ""
