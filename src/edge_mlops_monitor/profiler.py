@@ -11,6 +11,7 @@ after a crash the rows behind it are read again, so that none is lost and none c
 from __future__ import annotations
 
 import math
+import struct
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -27,7 +28,7 @@ from edge_mlops_monitor.records import Profile
 from edge_mlops_monitor.transaction import Transaction
 
 STATE = "profiler"
-FOLD_ROWS = 1024  # rows that are summarised together, if they have no more
+FOLD_ROWS = 1536  # rows that are summarised together, if they have no more
 FOLD_VALUES = 1 << 17  # values than this
 MOST_CUTS = 4  # windows that may begin within one block of rows; timestamps without any order have more
 SPARED = 64  # the state is written once so many times its bytes were read
@@ -70,7 +71,7 @@ class Window:
         if new:
             self._fold()  # which would otherwise count them as missing in the rows before
             self.features.update({name: self._fresh(name) for name in new})
-        self._pending.append(({name: _packed(column) for name, column in columns.items()}, ts))
+        self._pending.append((_packed(columns, len(ts)), ts))
         self._rows += len(ts)
         if self._rows >= FOLD_ROWS or self._rows * len(self.features) >= FOLD_VALUES:
             self._fold()
@@ -105,10 +106,10 @@ class Window:
     def _joined(self, name: str) -> Column:
         """The pending values of one feature; None in rows that do not have it."""
         parts = [columns.get(name) or [None] * len(ts) for columns, ts in self._pending]
-        packed = [part for part in parts if isinstance(part, array)]
-        if len(packed) == len(parts):
-            return np.frombuffer(b"".join(packed))
-        return list(chain.from_iterable(parts))
+        try:
+            return np.frombuffer(b"".join(parts))
+        except TypeError:  # some part is a list
+            return list(chain.from_iterable(array("d", x) if isinstance(x, bytes) else x for x in parts))
 
 
 class Profiler:
@@ -254,12 +255,16 @@ def written(summaries: Iterable[Summary]) -> list[Profile]:
     return [summary.profile() for summary in summaries if summary.rows]
 
 
-def _packed(column: list[Any]) -> array[float] | list[Any]:
+def _packed(columns: Columns, rows: int) -> dict[str, bytes | list[Any]]:
     """Numbers in a quarter of the memory, taken while they are at hand; a column with any other as it is."""
-    try:
-        return array("d", column)
-    except (TypeError, OverflowError):
-        return column
+    pack = struct.Struct(f"{rows}d").pack  # in half the time that `array` takes
+    packed: dict[str, bytes | list[Any]] = {}
+    for name, column in columns.items():
+        try:
+            packed[name] = pack(*column)
+        except struct.error:
+            packed[name] = column
+    return packed
 
 
 def _rows(columns: Columns, begin: int, end: int) -> Columns:
