@@ -36,3 +36,8 @@ def test_a_row_of_an_older_version_that_lacks_fields_gets_none_of_another_row() 
     assert msgspec.structs.replace(third, seq=1) == first
     assert isinstance(first, Prediction)
     assert (first.error, first.tags, first.latency_seconds) == ("ValueError", {"k": "v"}, 0.5)
+
+
+def test_a_row_of_a_newer_version_that_has_more_fields_is_read_as_far_as_it_is_known() -> None:
+    whole = [1.0, "a", "m", "1", "line", {"x": 1}, {"y": 2}, 0.5, "ValueError", {"k": "v"}]
+    assert block_of([[*whole, "new"]]).records() == block_of([whole]).records()

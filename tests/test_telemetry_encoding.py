@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_mlops_monitor.blocks import Block
+from edge_mlops_monitor.blocks import FIELDS, SEQ_BITS, Block, pack
 from edge_mlops_monitor.clock import ManualClock
 from edge_mlops_monitor.errors import DataError
-from edge_mlops_monitor.records import Event, Prediction, Record, SystemMetric
+from edge_mlops_monitor.records import KINDS, Event, Prediction, Record
 from edge_mlops_monitor.store import Store
 from edge_mlops_monitor.telemetry import encoding
 from edge_mlops_monitor.telemetry.encoding import ObjectKey, encode, lines, parse_key
@@ -197,31 +199,91 @@ def test_values_nested_without_end_leave_as_strict_json() -> None:
     assert "nested too deeply" in json.dumps(rows[1]["data"])
 
 
-json_like = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.integers(), inner, max_size=4),
-    max_leaves=12,
-)
+def json_like(names: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
+        max_leaves=12,
+    )
 
 
-@given(st.lists(json_like, min_size=1, max_size=5))
+@given(st.lists(json_like(st.text() | st.integers()), min_size=1, max_size=5))
 def test_whatever_is_in_a_record_each_record_is_one_strict_line(values: list[Any]) -> None:
     rows = decoded(gzip.compress(lines([Event(data={"v": value}) for value in values])))
     assert len(rows) == len(values)
 
 
-def test_metrics_and_events_keep_their_fields(tmp_path: Path) -> None:
-    metric = SystemMetric(name="hw.temperature", value=41.5, unit="Cel", attributes={"id": "cpu"})
-    store = stored(tmp_path, [metric])
-    batch = encode(all_blocks(store, "system"))
-    assert batch is not None
-    row = decoded(batch.body)[0]
-    assert (row["name"], row["value"], row["unit"], row["attributes"]) == (
-        "hw.temperature",
-        41.5,
-        "Cel",
-        {"id": "cpu"},
+def block_of(records: list[Record]) -> Block:
+    packed = pack(records[0].kind, records)
+    return Block(
+        kind=records[0].kind,
+        key=2 << SEQ_BITS | len(records),
+        generation="00002.9f1c22aa",
+        boot_id="b-1",
+        device_id="pi-7",
+        first_seq=1,
+        count=packed.count,
+        session=None,
+        first_ts=packed.first_ts,
+        last_ts=packed.last_ts,
+        synced=True,
+        payload=packed.payload,
     )
+
+
+def said_in_json(value: Any) -> Any:
+    """What a strict reader should find."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, list):
+        return [said_in_json(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): said_in_json(item) for key, item in value.items()}
+    return value
+
+
+def as_they_should_leave(records: list[Record]) -> list[dict[str, Any]]:
+    envelope = {
+        "generation": "00002.9f1c22aa",
+        "boot_id": "b-1",
+        "device_id": "pi-7",
+        "clock_synced": True,
+    }
+    return [
+        said_in_json(record.to_dict() | envelope | {"seq": seq})
+        for seq, record in enumerate(records, start=1)
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_of_every_kind_leaves_under_its_own_name(kind: str) -> None:
+    cls = KINDS[kind]
+    full = cls(
+        **{name: 0.5 if name == "ts" else f"of {name}: \u00e9 \u2028 \U0001f980" for name in FIELDS[kind]}
+    )
+    records = [full, cls(ts=2.0), full]
+    batch = encode([block_of(records)])
+    assert batch is not None
+    rows = decoded(batch.body)
+    assert rows == as_they_should_leave(records)
+    assert list(rows[0]) == list(cls.__struct_fields__)
+
+
+@given(
+    st.lists(
+        st.tuples(*[json_like(st.text() | st.integers(-(2**63), 2**64 - 1))] * 3), max_size=6, min_size=1
+    )
+)
+def test_what_leaves_is_what_was_logged(values: list[tuple[Any, Any, Any]]) -> None:
+    records: list[Record] = [
+        Prediction(id=f"p-{i}", ts=i + 0.1, inputs=asked, outputs=answer, tags={"t": tag}, model="m")
+        for i, (asked, answer, tag) in enumerate(values)
+    ]
+    batch = encode([block_of(records)])
+    assert batch is not None
+    assert decoded(batch.body) == as_they_should_leave(records)
 
 
 @pytest.mark.parametrize(("size", "most"), [(1, 250), (10_000, 20)])

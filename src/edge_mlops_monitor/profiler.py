@@ -105,7 +105,7 @@ class Window:
 
     def _joined(self, name: str) -> Column:
         """The pending values of one feature; None in rows that do not have it."""
-        parts = [columns.get(name) or [None] * len(ts) for columns, ts in self._pending]
+        parts: list[Any] = [columns.get(name) or [None] * len(ts) for columns, ts in self._pending]
         try:
             return np.frombuffer(b"".join(parts))
         except TypeError:  # some part is a list
