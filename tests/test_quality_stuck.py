@@ -75,3 +75,30 @@ def test_a_stuck_sensor_is_found_once_with_its_beginning_however_rows_are_cut(si
     assert (first, stuck.feature, stuck.stuck, stuck.value, stuck.run) == (4, 1, True, 7.0, 10)
     assert (stuck.since_row, stuck.since_ts) == (110, 110.0)
     assert (second, loose.feature, loose.stuck) == (12, 1, False)
+
+
+@pytest.mark.parametrize("size", [25, 75, 300])
+def test_a_sensor_that_freezes_again_and_again_is_one_episode_more(size: int) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(3000, 1))
+    for begin in range(300, 1500, 60):
+        values[begin : begin + 15] = values[begin]
+    check = StuckCheck([run_lengths(rng.normal(size=500))])
+    found = []
+    for begin in range(0, 3000, size):
+        part = slice(begin, begin + size)
+        _, changes = check.check(values[part], np.arange(3000.0)[part], begin, np.full(size // 25, 1e-6))
+        found += [(begin // 25 + change.block, change.stuck) for change in changes]
+    assert [stuck for _, stuck in found] == [True, False, True, False]
+    assert found[1][0] * 25 <= 350  # over as soon as it moves
+    assert 1455 + 100 <= found[3][0] * 25 + 25 <= 1455 + 300  # it had moved for 45 rows each time
+
+
+def test_a_chance_repeat_among_many_values_does_not_blind_the_check() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        fine = np.round(rng.normal(size=3000) * 3, 2)  # each value comes a few times, hardly any in a row
+        assert run_lengths(fine).repeat_share < 0.05
+    sticky = np.where(rng.random(3000) < 0.01, 0.0, rng.normal(size=3000))
+    sticky[100:108] = sticky[2000:2012] = 0.0
+    assert run_lengths(sticky).repeat_share > 0.3  # a rare value that does come in a row

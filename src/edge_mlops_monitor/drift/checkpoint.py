@@ -19,7 +19,7 @@ from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.stream import Watch
 from edge_mlops_monitor.quality.arrival import Known
 
-VERSION = 4
+VERSION = 5
 PLAIN = ("learning", "lacking", "acknowledged", "rows", "newest", "results_due", "pending", "pending_ts")
 
 

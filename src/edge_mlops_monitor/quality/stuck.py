@@ -19,8 +19,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 LEAST_RUN = 10
+SOON = 1000  # rows after which getting stuck is another matter
+LEAST_CALM = 100  # rows that a sensor which comes and goes must move before it is stuck no longer,
+MORE_CALM = 3  # and times the longest pause before
 FREQUENT = 0.05  # share of the rows from which on a value's own repeats are looked at
 SEVERAL = 5  # times a rarer value must occur for that, if it repeats more than the others beyond doubt
+CHANCE = 0.005  # that any of all values seems to repeat more than the others, where none does
 CERTAINTY = 2.6  # standard normal quantile of the upper limit of the share of repeats, one-sided 99.5 %
 
 
@@ -55,17 +59,35 @@ def run_lengths(values: Floats, segment: int = 0) -> RunLengths:
 def _repeat_share(before: Floats, after: Floats) -> float:
     """The share of rows that repeat the row before: overall, or of the frequent value that repeats most.
 
-    A pixel that is mostly zero repeats its zeros more often than all of its values together say.
+    A pixel that is mostly zero repeats its zeros more often than all of its values together say, and so does
+    a converter its highest and lowest value.
     """
     repeats = before == after
     usual = limit = _limit(int(repeats.sum()), len(repeats), CERTAINTY)
     distinct, place, counts = np.unique(before, return_inverse=True, return_counts=True)
     again = np.bincount(place, weights=repeats, minlength=len(distinct))
-    for count, hits in zip(counts.tolist(), again.astype(int).tolist(), strict=True):
-        frequent = count >= FREQUENT * len(before)
-        if frequent or (count >= SEVERAL and _limit(hits, count, -CERTAINTY) > usual):
+    ends = np.fmin.reduce(before, initial=math.inf), np.fmax.reduce(before, initial=-math.inf)
+    rails = (distinct == 0) | (distinct == ends[0]) | (distinct == ends[1])
+    for rail, count, hits in zip(rails.tolist(), counts.tolist(), again.astype(int).tolist(), strict=True):
+        if count >= FREQUENT * len(before):
+            more = True
+        elif count < SEVERAL:
+            more = False
+        else:
+            least = _limit(hits, count, -CERTAINTY)
+            more = least > usual and (rail or _beyond_doubt(hits, count, usual, len(rails)))
+        if more:
             limit = max(limit, _limit(hits, count, CERTAINTY))
     return limit
+
+
+def _beyond_doubt(hits: int, trials: int, usual: float, among: int) -> bool:
+    """Whether so many repeats are no chance, though the value is one of many (Chernoff's bound)."""
+    share = hits / trials
+    if share <= usual or usual >= 1:
+        return False
+    rest = (1 - share) * math.log((1 - share) / (1 - usual)) if share < 1 else 0.0
+    return trials * (share * math.log(share / usual) + rest) > math.log(among / CHANCE)
 
 
 def _limit(hits: int, trials: int, z: float) -> float:
@@ -119,8 +141,6 @@ class StuckCheck:
     features got stuck or came loose, in which block.
     """
 
-    STATE = ("last", "length", "since_row", "since_ts", "stuck", "stuck_ts")
-
     def __init__(self, references: Sequence[RunLengths]) -> None:
         self.longest = np.array([runs.longest for runs in references], dtype=np.int64)
         self.repeat_share = np.array([runs.repeat_share for runs in references], dtype=np.float64)
@@ -133,6 +153,8 @@ class StuckCheck:
             "since_ts": np.zeros(count),
             "stuck": np.zeros(count, dtype=np.int64),
             "stuck_ts": np.zeros(count),  # since when
+            "moves_row": np.full(count, -1, dtype=np.int64),  # row from which on it moves after it was stuck
+            "patience": np.zeros(count, dtype=np.int64),  # rows that it must move before that is over
         }
 
     def check(
@@ -185,18 +207,42 @@ class StuckCheck:
             part = slice(block * rows, (block + 1) * rows)
             least = least_runs(self.longest, self.repeat_share, float(log_share))
             long = runs[part].max(axis=0) >= least
-            loose = ~withheld[part].any(axis=0) & (~np.isnan(values[part])).any(axis=0)
+            loose = np.asarray(~withheld[part].any(axis=0) & (~np.isnan(values[part])).any(axis=0))
+            over = self._over(first_row + part.start, rows, long, loose)
             for feature in np.flatnonzero((stuck == 0) & long).tolist():
                 row = part.start + int((runs[part, feature] >= least[feature]).argmax())
                 change = self._change(feature, block, row, int(runs[row, feature]), values, ts, first_row)
                 self.state["stuck_ts"][feature] = change.since_ts
                 found.append(change)
-            for feature in np.flatnonzero((stuck == 1) & loose).tolist():
+            for feature in np.flatnonzero(over).tolist():
                 since = float(self.state["stuck_ts"][feature])
                 found.append(StuckChange(feature, block, False, since_ts=since))
             stuck[long] = 1
-            stuck[loose & ~long] = 0
+            stuck[over] = 0
         return found
+
+    def _over(
+        self, row: int, rows: int, long: NDArray[np.bool_], loose: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Which features are stuck no longer in the block that begins at `row`.
+
+        The first time as soon as they move. A sensor that gets stuck again soon after comes and goes: it must
+        move for a while, and for three times as long as it did before.
+        """
+        state = self.state
+        stuck, moves = state["stuck"] == 1, state["moves_row"]
+        again = long & (moves >= 0)
+        pause = row - moves
+        soon = again & (stuck | (pause <= SOON))
+        state["patience"] = np.where(
+            soon, np.maximum(state["patience"], MORE_CALM * pause), state["patience"]
+        )
+        state["patience"][soon] = np.maximum(state["patience"][soon], LEAST_CALM)
+        state["patience"][long & ~stuck & ~soon] = 0
+        moves[long] = -1
+        begins = stuck & loose & ~long & (moves < 0)
+        moves[begins] = row
+        return np.asarray(stuck & loose & ~long & (row + rows - moves > state["patience"]))
 
     def _change(
         self, feature: int, block: int, row: int, run: int, values: Floats, ts: Floats, first_row: int
