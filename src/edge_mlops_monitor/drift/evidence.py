@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift.alternatives import MEMORY_STAKE, TILTS, tilts
+from edge_mlops_monitor.drift.alternatives import MEMORY_STAKE, TILTS, cause_of, tilts
 from edge_mlops_monitor.drift.context import LEAST_ROWS
 from edge_mlops_monitor.drift.dispersion import AXES, Dispersion
 from edge_mlops_monitor.drift.history import STEP_ROWS, History
@@ -97,24 +97,29 @@ class Evidence:
         self.resume()
 
     def _set_bets(self) -> None:
-        """The tilts of all cells, and the log of the share of the budget that each bet gets."""
-        self.log_tilts = np.zeros((TILTS, self.cells))
-        stakes = np.zeros((TILTS + len(MEMORIES), len(self.references)))
+        """The tilts of all cells that something is staked on, and the log of the share that each bet gets."""
+        log_tilts, stakes = np.zeros((TILTS, self.cells)), np.zeros((TILTS, len(self.references)))
+        learned = np.zeros((len(MEMORIES), len(self.references)))
         for feature, reference in enumerate(self.references):
             cells = self.cells_of(feature)
             share = self.base[:, cells].sum(axis=0) / self.base[:, cells].sum()
-            self.log_tilts[:, cells], stakes[:TILTS, feature] = tilts(reference, share)
-            stakes[TILTS:, feature] = 0.0 if reference.only_rises else MEMORY_STAKE  # it bets on any change
+            log_tilts[:, cells], stakes[:, feature] = tilts(reference, share)
+            learned[:, feature] = 0.0 if reference.only_rises else MEMORY_STAKE  # it bets on any change
+        self.staked = np.flatnonzero(stakes.any(axis=1))
+        self.log_tilts = log_tilts[self.staked]
         self.tilts = np.exp(self.log_tilts)
-        log_tilts = (self.log_tilts / self.tau_of_cells).T
-        self.log_tilts_at = np.concatenate((log_tilts, np.zeros((1, TILTS))))  # none where withheld
+        log_tilts_at = (self.log_tilts / self.tau_of_cells).T
+        self.log_tilts_at = np.concatenate(
+            (log_tilts_at, np.zeros((1, len(self.staked))))
+        )  # none where withheld
+        stakes = np.concatenate((stakes[self.staked], learned))
         with np.errstate(divide="ignore"):
             self.log_bets = np.log(stakes / stakes.sum(axis=0))
         self.bets = np.exp(self.log_bets)
 
     def _fresh(self) -> dict[str, NDArray[Any]]:
         sizes = {"m": len(MEMORIES), "f": len(self.references), "c": self.cells}
-        sizes |= {"b": TILTS + len(MEMORIES), "k": len(self.labels), "1": 1, "3": 3, "4": 4}
+        sizes |= {"b": len(self.bets), "k": len(self.labels), "1": 1, "3": 3, "4": 4}
         state: dict[str, NDArray[Any]] = {}
         for name, axes in STATE.items():
             state[name] = np.zeros([sizes[axis] for axis in axes], dtype=KINDS.get(name, np.float64))
@@ -177,10 +182,14 @@ class Evidence:
         other = Evidence([*(self.references[feature] for feature in features), *references])
         cells = np.concatenate([np.zeros(0, dtype=np.int64)] + [np.r_[self.cells_of(f)] for f in features])
         chosen = {"c": cells, "f": np.asarray(features, dtype=np.int64)}
+        _, mine, theirs = np.intersect1d(self.staked, other.staked, return_indices=True)
+        learned = np.arange(-len(MEMORIES), 0)
+        mine, theirs = np.concatenate((mine, learned)), np.concatenate((theirs, learned))
         for name, axes in STATE.items():
             if axes[-1] in chosen and axes[0] != "k":
                 places = chosen[axes[-1]]
-                other.state[name][..., : len(places)] = self.state[name][..., places]
+                kept, into = self.state[name][..., places], other.state[name][..., : len(places)]
+                into[theirs if axes[0] == "b" else ...] = kept[mine] if axes[0] == "b" else kept
         self._hand_over(other, cells)
         other.history.take_over(self.history, chosen)
         other.resume()
@@ -213,6 +222,11 @@ class Evidence:
         """Row and time at which the likeliest change of a feature would have begun."""
         best = int(self.evidence_of_bets[:, feature].argmax())
         return int(self.state["since_row"][best, feature]), float(self.state["since_ts"][best, feature])
+
+    def cause(self, feature: int) -> str:
+        """What the likeliest bet on a feature is on, where that has a name of its own (see `cause_of`)."""
+        best = int(self.evidence_of_bets[:, feature].argmax())
+        return cause_of(int(self.staked[best])) if best < len(self.staked) else ""
 
     @property
     def evidence_of_bets(self) -> Floats:
@@ -251,7 +265,7 @@ class Evidence:
         by_tilt = (self.log_tilts[:, cells] * counts).sum(axis=1)
         by_tilt -= rows * np.log((self.tilts[:, cells] * null).sum(axis=1))
         if self.references[feature].only_rises:
-            by_tilt = by_tilt[np.isfinite(self.log_bets[:TILTS, feature])]
+            by_tilt = by_tilt[np.isfinite(self.log_bets[: len(self.staked), feature])]
             return float(by_tilt.max()) <= BACK_LOG_RATIO  # better than the reference is back too
         freedom = (len(counts) - 1) / 2
         return g <= freedom + math.sqrt(freedom) and float(by_tilt.max()) <= BACK_LOG_RATIO

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift import findings
-from edge_mlops_monitor.drift.alternatives import cause_of
 from edge_mlops_monitor.drift.batch import WITHHELD, Batch
 from edge_mlops_monitor.drift.budget import SHARES
 from edge_mlops_monitor.drift.evidence import FINE, RETRY_ROWS, WARNED, Evidence
@@ -150,7 +149,7 @@ class EvidenceJudge:
             if due:
                 state["retry_row"][feature] = where.row + RETRY_ROWS
             return self._level(feature, WARNED, batch, block) if state["level"][feature] == FINE else []
-        cause = cause_of(int(self.evidence.evidence_of_bets[:, feature].argmax()))
+        cause = self.evidence.cause(feature)
         change = self._change(feature, since.counts, since.moments, since.null, cause)
         event = findings.alarm(where, METHOD, change, since.ts, since.row)
         self.alarms[where.feature] = {

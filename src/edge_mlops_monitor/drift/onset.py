@@ -53,8 +53,7 @@ class Onset(msgspec.Struct, frozen=True, kw_only=True):
 
 def onset(evidence: Evidence, feature: int, last_row: int) -> Onset:
     """The likeliest change of a feature up to row `last_row`, the last of a block."""
-    earliest = int(evidence.state["since_row"][:, feature].min())  # before it, no bet has anything to say
-    starts = evidence.history.since(evidence.cells_of(feature), feature, earliest, last_row)
+    starts = evidence.history.since(evidence.cells_of(feature), feature, 0, last_row)
     since = starts.counts / evidence.tau[feature]
     nulls = _nulls(evidence, feature, since, starts.expected)
     ratios = _log_ratios(evidence, feature, since, nulls)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift.alternatives import TILTS
 from edge_mlops_monitor.drift.dispersion import AXES
 from edge_mlops_monitor.drift.history import STEP_ROWS
 from edge_mlops_monitor.drift.steps import SEGMENT_ROWS
@@ -157,9 +156,10 @@ class Path:
         plain = (self._counted(np.log(share)).sum(axis=1) - below) / evidence.tau
         ratios = np.empty((len(self._codes), *evidence.log_bets.shape))
         tilts = evidence.log_tilts_at.take(self._codes, axis=0).sum(axis=1).transpose(0, 2, 1)
-        np.subtract(tilts, rows * norms[self._piece], out=ratios[:, :TILTS])
-        ratios[:, :TILTS] += plain[:, None, :]
-        np.divide(self._log_learned(share) - below[:, None, :], evidence.tau, out=ratios[:, TILTS:])
+        count = tilts.shape[1]
+        np.subtract(tilts, rows * norms[self._piece], out=ratios[:, :count])
+        ratios[:, :count] += plain[:, None, :]
+        np.divide(self._log_learned(share) - below[:, None, :], evidence.tau, out=ratios[:, count:])
         if self._excess is not None:
             ratios /= self._excess[:, None, :]
         return np.clip(ratios, -MOST_LOG_RATIO, MOST_LOG_RATIO, out=ratios)
