@@ -51,8 +51,9 @@ def autocorrelation_of_stretches(
 ) -> tuple[float, float]:
     """The same for rows taken in stretches of `segment` rows, with gaps between the stretches.
 
-    The first figure is in rows; the second says how many stretches are worth one independent
-    stretch: above 1, the data wander more slowly than the gaps are long.
+    The second figure is how many independent rows they are worth: more than rows that follow each other,
+    since the gaps make the stretches independent; where the data wander more slowly than the gaps are long,
+    a stretch is worth one row at most.
     """
     return _of_segments(_series(codes, cells, ordered), segment)
 
@@ -93,8 +94,7 @@ def _chi_square_over_freedom(freedom: int, normal: float) -> float:
 def autocorrelation_times(series: Floats, segment: int = 0) -> tuple[Floats, Floats]:
     """For each centred column: rows worth one independent row, and how many of these the column is worth.
 
-    With `segment` the rows are stretches of so many rows with gaps between them; where the data wander
-    more slowly than the gaps are long, a stretch is worth one row at most.
+    With `segment` the rows are stretches of so many rows with gaps between them.
     """
     rows = len(series)
     stretches = bool(segment) and rows > 2 * segment
@@ -106,11 +106,7 @@ def autocorrelation_times(series: Floats, segment: int = 0) -> tuple[Floats, Flo
             tau[column] = _time(correlations[:, [place]], rows)
             worth[column] = rows / tau[column]
         else:
-            within, between = _of_segments(series[:, [column]], segment)
-            tau[column] = within * between
-            worth[column] = rows / tau[column]
-            if between > 1:
-                worth[column] = min(worth[column], rows / segment / between)
+            tau[column], worth[column] = _of_segments(series[:, [column]], segment)
     return tau, worth
 
 
@@ -214,17 +210,22 @@ def _upper(tau: float, window: int, rows: int) -> float:
 
 
 def _of_segments(series: Floats, segment: int) -> tuple[float, float]:
-    """Tau within the stretches, and how many stretches are worth one independent stretch."""
-    count = len(series) // segment
+    """Tau of rows that follow each other, and how many independent rows the stretches are worth."""
+    rows, count = len(series), len(series) // segment
     parts = series[: count * segment].reshape(count, segment, -1)
     variance = (parts**2).mean(axis=(0, 1))
     if not variance.size or not variance.all():
-        return 1.0, 1.0
+        return 1.0, float(rows)
     lags = [(parts[:, lag:] * parts[:, : segment - lag]).mean(axis=(0, 1)) for lag in range(segment)]
     correlations = np.array(lags) / variance
-    tau, window = _largest(correlations, len(series))
-    tau += 2 * _tail(correlations)
-    return _upper(tau, window, len(series)), _time(_autocorrelations(parts.mean(axis=1)), count)
+    between = _time(_autocorrelations(parts.mean(axis=1)), count)
+    tau, window = _largest(correlations, rows)
+    tau = _upper(tau + 2 * _tail(correlations), window, rows)
+    inside = 2 * float(((1 - np.arange(segment) / segment) @ correlations).max()) - 1  # of a mean of them
+    worth = count / between
+    if between == 1:
+        worth = max(worth, rows / _upper(inside, segment // 3, rows))
+    return tau * between, worth
 
 
 def _tail(correlations: Floats) -> float:
@@ -234,5 +235,5 @@ def _tail(correlations: Floats) -> float:
     if not going_on.any():
         return 0.0
     lags = len(correlations) - len(correlations) // 2 - 1
-    factor = (last[going_on] / middle[going_on]) ** (1 / lags)
+    factor = np.minimum((last[going_on] / middle[going_on]) ** (1 / lags), 0.999)
     return float((last[going_on] * factor / (1 - factor)).max())

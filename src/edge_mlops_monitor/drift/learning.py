@@ -1,8 +1,8 @@
 """Learning a reference on the device: a bounded, time-ordered sample of the first predictions.
 
 Rows are kept as whole blocks of consecutive rows, so that their autocorrelation can be measured. Where
-the hours to learn bring more rows than are kept, every second block is dropped, then every second of
-what remains, so that the sample stays even over the whole time.
+the hours to learn bring more rows than are kept, a new block takes the place of another, so that those that
+stay are even over the whole time.
 """
 
 from __future__ import annotations
@@ -11,91 +11,111 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from edge_mlops_monitor.drift.context import HOUR_OF_DAY, LEAST_VISITS
-from edge_mlops_monitor.drift.reference import FeatureReference, build_feature
+from edge_mlops_monitor.drift.kept import Kept, written
+from edge_mlops_monitor.drift.reference import Column, FeatureReference, build_feature
 from edge_mlops_monitor.drift.settings import Settings
 
 LEAST_ROWS = 100
-BLOCK_ROWS = 25  # consecutive rows that are kept or dropped together
+BLOCK_ROWS = 10  # consecutive rows that are kept or dropped together
+KEPT_ROWS = 1000  # at least, where so many come: 8 KB a feature
 ROWS_BY_HOUR = 125  # of each hour of the day, where the reference is to know them
 CONTEXT = " context"  # where the rows' contexts are kept
-PATIENCE = 8  # times the rows that are asked for, before a feature that wanders is given up
+PATIENCE = 3  # times that learning takes twice as long, before a feature that wanders is given up
 
 
 class Learning(msgspec.Struct):
-    """Features that began to be learned together, and what was kept of them."""
+    """Features that began to be learned together, and what was kept of them.
+
+    `ranks` are those of the blocks that are kept, by place (see `_rank`).
+    """
 
     names: list[str]
     started_ts: float
-    started_row: int
     target: int
-    stride: int = 1
-    seen_blocks: int = 0
-    kept: list[dict[str, list[Any]]] = []
+    blocks: int  # that are kept at most
     joint: bool = False  # learns how the features go together, not each of them
-    open: dict[str, list[Any]] = {}  # the rows of a block that is not complete
+    rows: int = 0  # that came
+    patience: int = PATIENCE
+    ranks: bytes = b""
+    kept: dict[str, Kept] = {}
 
-    def due(self, settings: Settings, rows: int, ts: float) -> bool:
-        """Whether enough was seen once `rows` rows were, the last at `ts`."""
+    def due(self, settings: Settings, ts: float) -> bool:
+        """Whether enough was seen, by `ts`."""
         hours = (ts - self.started_ts) / 3600
-        return rows - self.started_row >= self.target and hours >= learning_hours(settings)
+        return self.rows >= self.target and hours >= learning_hours(settings)
 
-    def take(self, columns: Mapping[str, list[Any]]) -> None:
+    def take(self, columns: Mapping[str, Column]) -> None:
         """Take in rows: a column for each of the names, and perhaps their contexts."""
-        waiting = {name: [*self.open.get(name, ()), *column] for name, column in columns.items()}
-        rows = len(waiting[self.names[0]])
-        whole = rows - rows % BLOCK_ROWS
-        for begin in range(0, whole, BLOCK_ROWS):
-            if self.seen_blocks % self.stride == 0:
-                self.kept.append(
-                    {name: column[begin : begin + BLOCK_ROWS] for name, column in waiting.items()}
-                )
-                self._thin()
-            self.seen_blocks += 1
-        self.open = {name: column[whole:] for name, column in waiting.items()}
+        begin, rows = 0, len(columns[self.names[0]])
+        while begin < rows:
+            block, within = divmod(self.rows, BLOCK_ROWS)
+            end = min(rows, begin + BLOCK_ROWS - within)
+            place = self._place(_rank(block))
+            if place is not None:
+                for name, column in columns.items():
+                    kept = self.kept.setdefault(name, Kept())
+                    kept.put(place * BLOCK_ROWS + within, column[begin:end])
+            self.rows += end - begin
+            begin = end
 
-    def _thin(self) -> None:
-        if len(self.kept) * BLOCK_ROWS > 2 * self.target + BLOCK_ROWS:
-            self.kept = self.kept[::2]
-            self.stride *= 2
+    def _place(self, rank: int) -> int | None:
+        """Where a block is kept, perhaps instead of another; None where it is not."""
+        ranks = np.frombuffer(self.ranks, dtype=np.uint32)
+        found = np.flatnonzero(ranks == rank)
+        if len(found):
+            return int(found[0])
+        place = len(ranks)
+        if place == self.blocks:
+            place = int(ranks.argmax())
+            if rank > ranks[place]:
+                return None
+        self.ranks = written(self.ranks, place, np.uint32(rank).tobytes(), b"\0" * 4)
+        return place
 
     def build(self, name: str, settings: Settings, **stream: Any) -> FeatureReference:
         """The reference of one feature from what was kept."""
-        column, labels = self.column(name), self.column(CONTEXT)
+        labels = self.column(CONTEXT) if settings.context else None
         return build_feature(
             name,
-            column,
+            self.column(name),
             keep_values=settings.algorithm == "ks_test",
             segment=self.segment,
             context=settings.context,
-            labels=labels or None,
+            labels=labels,
             **stream,
         )
 
-    def column(self, name: str) -> list[Any]:
+    def column(self, name: str) -> Column:
         """What was kept of one feature, in the order of time."""
-        return [value for block in self.kept for value in block.get(name, ())]
+        ranks = np.frombuffer(self.ranks, dtype=np.uint32).tolist()
+        places = {_rank(rank): place for place, rank in enumerate(ranks)}
+        whole = [places[block] for block in sorted(places) if block < self.rows // BLOCK_ROWS]
+        first = np.array(whole, dtype=np.int64) * BLOCK_ROWS
+        return self.kept[name].column((first[:, None] + np.arange(BLOCK_ROWS)).ravel())
 
     @property
     def segment(self) -> int:
         """The rows of a stretch without gaps; 0 where there are no gaps."""
-        return BLOCK_ROWS if self.stride > 1 else 0
+        return BLOCK_ROWS if self.rows > self.blocks * BLOCK_ROWS else 0
 
-    def release(self, names: list[str], settings: Settings) -> bool:
-        """Stop learning `names` and go on with the others for twice as long; whether any is left."""
+    def release(self, names: list[str]) -> None:
+        """Stop learning `names`."""
         self.names = [name for name in self.names if name not in names]
-        for block in self.kept:
-            for name in names:
-                del block[name]
-        self.open = {name: column for name, column in self.open.items() if name not in names}
-        self.target *= 2
-        return bool(self.names) and self.target <= PATIENCE * learning_rows(settings)
+        for name in names:
+            self.kept.pop(name, None)
 
-    def missing(self, settings: Settings, rows: int, ts: float) -> str:
+    def goes_on(self) -> bool:
+        """Go on with the features that are left for twice as long, where there are any and patience is."""
+        self.target, self.patience = 2 * self.rows, self.patience - 1
+        return bool(self.names) and self.patience >= 0
+
+    def missing(self, settings: Settings, ts: float) -> str:
         """What is still missing, as words."""
         parts = []
-        left = self.target - (rows - self.started_row)
+        left = self.target - self.rows
         if left > 0:
             parts.append(f"{left} predictions")
         hours = learning_hours(settings) - (ts - self.started_ts) / 3600
@@ -114,3 +134,20 @@ def learning_hours(settings: Settings) -> float:
     """The hours that a learned reference needs at least."""
     days = LEAST_VISITS if settings.context == HOUR_OF_DAY else 0
     return max(settings.learn_reference_hours, 24.0 * days)
+
+
+def begin(names: list[str], ts: float, settings: Settings, *, joint: bool = False) -> Learning:
+    """Begin to learn features, at `ts`."""
+    rows = learning_rows(settings)
+    return Learning(names, ts, rows, max(rows, KEPT_ROWS) // BLOCK_ROWS, joint)
+
+
+def _rank(block: int) -> int:
+    """The number of a block with its bits reversed; that of a rank is the block again.
+
+    The blocks with the lowest ranks are even over the time, however many there are (van der Corput, 1935).
+
+    >>> sorted(range(8), key=_rank)
+    [0, 4, 2, 6, 1, 5, 3, 7]
+    """
+    return int(f"{block:032b}"[::-1], 2)

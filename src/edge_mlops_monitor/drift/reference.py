@@ -285,11 +285,7 @@ def _worth(codes: NDArray[np.int64], bins: NumericBins | CategoryBins, segment: 
     if not segment or len(codes) <= 2 * segment:
         tau = autocorrelation_time(codes, bins.size, bins.ordered)
         return tau, len(codes) / tau
-    within, between = autocorrelation_of_stretches(codes, bins.size, segment, bins.ordered)
-    worth = len(codes) / (within * between)
-    if between > 1:  # the data wander more slowly than the gaps are long: a stretch is one value at most
-        worth = min(worth, len(codes) / segment / between)
-    return within * between, worth
+    return autocorrelation_of_stretches(codes, bins.size, segment, bins.ordered)
 
 
 def build(

@@ -18,7 +18,8 @@ from edge_mlops_monitor.drift.findings import Where
 from edge_mlops_monitor.drift.groups import Groups, concerns, watched_as
 from edge_mlops_monitor.drift.joint import JOINT
 from edge_mlops_monitor.drift.judge import EvidenceJudge
-from edge_mlops_monitor.drift.learning import CONTEXT, Learning, learning_hours, learning_rows
+from edge_mlops_monitor.drift.learning import CONTEXT, Learning, learning_hours
+from edge_mlops_monitor.drift.learning import begin as begin_to_learn
 from edge_mlops_monitor.drift.lookup import References
 from edge_mlops_monitor.drift.reference import Column, FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
@@ -85,7 +86,7 @@ class Watch:
         self._watch({name: reference for name, reference in references.items() if reference is not None})
         unknown = [name for name, reference in references.items() if reference is None]
         if unknown:
-            self.learning.append(Learning(unknown, ts, self.rows, learning_rows(self.settings)))
+            self.learning.append(begin_to_learn(unknown, ts, self.settings))
         return found
 
     def _watch(self, references: Mapping[str, FeatureReference]) -> None:
@@ -130,8 +131,7 @@ class Watch:
             self.acknowledged.discard(name)
             self.references.remove(self.stream, name)
         for group in self.learning:
-            group.release([name for name in names if name in group.names], self.settings)
-            group.target //= 2
+            group.release(names)
         self.learning = [group for group in self.learning if group.names]
 
     def take(self, columns: Mapping[str, Column], ts: Floats, device: Device) -> list[Finding]:
@@ -199,7 +199,7 @@ class Watch:
         ends = ts[step - 1 :: step][: max(1, MOST_ROWS // step)]
         due = ends >= self.results_due
         for group in self.learning:
-            rows = self.rows + step * np.arange(1, len(ends) + 1) - group.started_row
+            rows = group.rows + step * np.arange(1, len(ends) + 1)
             hours = (ends - group.started_ts) / 3600
             due |= (rows >= group.target) & (hours >= learning_hours(self.settings))
         return int(due.argmax()) + 1 if due.any() else len(ends)
@@ -219,7 +219,7 @@ class Watch:
         self.rows += len(ts)
         context = self._context_to_learn(columns, ts)
         for group in self.learning:
-            group.take({**{name: _listed(columns[name]) for name in group.names}, **context})
+            group.take({**{name: columns[name] for name in group.names}, **context})
         found.sort(key=lambda item: item[0])
         found = self.groups.merge(found, batch, [self.judge.alarms, self.checking.open])
         return [finding for _, finding in found] + self._due(batch)
@@ -240,7 +240,7 @@ class Watch:
             found += self._take_as_normal(ts)
             self.results_due = ts + self.settings.result_seconds
         for group in list(self.learning):
-            if group.due(self.settings, self.rows, ts):
+            if group.due(self.settings, ts):
                 self._learned(group)
         return found
 
@@ -296,7 +296,8 @@ class Watch:
         ready = [name for name in built if name not in self.lacking]
         self.learned.update({name: built[name] for name in ready})
         self.together.learn(group, ready, **stream)
-        if not group.release(ready, self.settings):
+        group.release(ready)
+        if not group.goes_on():
             self.learning.remove(group)
 
     def acknowledge(self, feature: str | None) -> int:
@@ -323,7 +324,7 @@ class Watch:
         found: dict[str, dict[str, Any]] = {}
         ts = self.newest if self.newest == self.newest else 0.0
         for group in self.learning:
-            missing = group.missing(self.settings, self.rows, ts)
+            missing = group.missing(self.settings, ts)
             names = [JOINT] if group.joint else group.names
             found.update({name: {"state": "learning", "missing": missing} for name in names})
         for name, lacks in self.lacking.items():

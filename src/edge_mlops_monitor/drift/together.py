@@ -15,7 +15,7 @@ from edge_mlops_monitor.drift.joint import JOINT
 from edge_mlops_monitor.drift.joint_judge import Alarms, JointJudge
 from edge_mlops_monitor.drift.joint_reference import joint_reference, that_go_together
 from edge_mlops_monitor.drift.judge import EvidenceJudge, Found
-from edge_mlops_monitor.drift.learning import Learning, learning_rows
+from edge_mlops_monitor.drift.learning import Learning, begin
 from edge_mlops_monitor.drift.reference import FeatureReference
 from edge_mlops_monitor.records import DriftResult, Event
 
@@ -78,8 +78,7 @@ class Together:
         if given is not None:
             self._take_up(given)
         elif not watch.learning and len(names) > 1:
-            rows = learning_rows(watch.settings)
-            watch.learning.append(Learning(names, ts, watch.rows, rows, joint=True))
+            watch.learning.append(begin(names, ts, watch.settings, joint=True))
 
     def _take_up(self, reference: FeatureReference) -> None:
         if reference.lacks:
