@@ -24,6 +24,7 @@ CONFIDENCE = 1.645  # one-sided 95 %
 LEAST_EFFECTIVE_ROWS = 50  # independent rows of a reference below which nothing is decided
 WINDOWS = 10  # the rows hold, of so many lags as all autocorrelations are added up over
 FREEDOM = 15  # of chi-square that such a sum has, 1.5 for each window
+SLOWEST = 0.99  # fall of autocorrelations from lag to lag
 RARE = 0.01  # share of rows of a bin that tells little by itself
 CERTAIN = 3.09  # one-sided 99.9 %, since the largest of many is looked at
 SURE = 3.72  # one-sided 99.99 %, where nothing else speaks for it
@@ -216,24 +217,30 @@ def _of_segments(series: Floats, segment: int) -> tuple[float, float]:
     variance = (parts**2).mean(axis=(0, 1))
     if not variance.size or not variance.all():
         return 1.0, float(rows)
-    lags = [(parts[:, lag:] * parts[:, : segment - lag]).mean(axis=(0, 1)) for lag in range(segment)]
-    correlations = np.array(lags) / variance
+    found = [(parts[:, lag:] * parts[:, : segment - lag]).mean(axis=(0, 1)) for lag in range(segment)]
+    correlations = np.array(found) / variance
     between = _time(_autocorrelations(parts.mean(axis=1)), count)
     tau, window = _largest(correlations, rows)
-    tau = _upper(tau + 2 * _tail(correlations), window, rows)
+    beyond, reach = _tail(correlations)
+    tau = _upper(tau + 2 * beyond, window + reach, rows)
+    if between > 1:
+        return tau * between, count / between
     inside = 2 * float(((1 - np.arange(segment) / segment) @ correlations).max()) - 1  # of a mean of them
-    worth = count / between
-    if between == 1:
-        worth = max(worth, rows / _upper(inside, segment // 3, rows))
-    return tau * between, worth
+    return tau, max(count, rows / _upper(inside, segment // 3, rows))
 
 
-def _tail(correlations: Floats) -> float:
-    """What the autocorrelations beyond the last lag add up to, if they go on falling as they did."""
-    last, middle = correlations[-1], correlations[len(correlations) // 2]
-    going_on = (last > 0.1) & (middle > last)
+def _tail(correlations: Floats) -> tuple[float, int]:
+    """What autocorrelations beyond the last lag add up to, if they go on falling as they did, and how far.
+
+    How fast they fall is taken from the first and the last third of all columns together, the strong ones
+    before others: of a single lag, or column, it is hardly known.
+    """
+    lags = (len(correlations) - 1) // 3
+    before, last = correlations[1 : 1 + lags].mean(axis=0), correlations[-lags:].mean(axis=0)
+    going_on = np.minimum(before, last) > 0.1
     if not going_on.any():
-        return 0.0
-    lags = len(correlations) - len(correlations) // 2 - 1
-    factor = np.minimum((last[going_on] / middle[going_on]) ** (1 / lags), 0.999)
-    return float((last[going_on] * factor / (1 - factor)).max())
+        return 0.0, 0
+    before, last = before[going_on], last[going_on]
+    fall = float((last**5).sum() / (last**4 * before).sum())
+    factor = min(fall ** (1 / (len(correlations) - 1 - lags)), SLOWEST)
+    return float(last.max()) * factor / (1 - factor), round(1 / (1 - factor))

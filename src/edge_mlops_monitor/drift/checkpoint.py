@@ -187,11 +187,11 @@ def _laid_out(groups: list[Learning], lay: Callable[[bytes], bytes]) -> list[Lea
 
 def _by_byte(numbers: bytes) -> bytes:
     """The first bytes of all numbers, then the second ones and so on, which compresses better."""
-    return np.frombuffer(numbers, dtype=np.uint8).reshape(-1, 8).T.tobytes()
+    return bytes(np.frombuffer(numbers, dtype=np.uint8).reshape(-1, 8).T.tobytes())
 
 
 def _by_number(laid: bytes) -> bytes:
-    return np.frombuffer(laid, dtype=np.uint8).reshape(8, -1).T.tobytes()
+    return bytes(np.frombuffer(laid, dtype=np.uint8).reshape(8, -1).T.tobytes())
 
 
 def _plain(value: Any) -> Any:

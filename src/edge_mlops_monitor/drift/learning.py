@@ -77,7 +77,7 @@ class Learning(msgspec.Struct):
 
     def build(self, name: str, settings: Settings, **stream: Any) -> FeatureReference:
         """The reference of one feature from what was kept."""
-        labels = self.column(CONTEXT) if settings.context else None
+        labels = list(self.column(CONTEXT)) if settings.context else None
         return build_feature(
             name,
             self.column(name),
