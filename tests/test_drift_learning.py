@@ -180,6 +180,14 @@ def test_what_wanders_ever_more_slowly_over_a_stretch_gives_no_warning_and_is_no
     assert worth < 50
 
 
+@pytest.mark.parametrize("period", [2, 5, 10])
+def test_a_cycle_that_ends_with_each_stretch_gives_no_warning(period: int) -> None:
+    series = np.arange(1000) % period
+    tau, worth = autocorrelation_of_stretches(series, period, 10, period)
+    assert tau < period
+    assert worth == 1000
+
+
 def test_a_feature_that_is_not_enough_goes_on_for_twice_the_time_it_took() -> None:
     minutes = np.arange(9 * 24 * 60)
     sine = np.sin(2 * np.pi * minutes / 1440) + np.random.default_rng(5).normal(size=len(minutes)) / 10

@@ -24,6 +24,7 @@ CONFIDENCE = 1.645  # one-sided 95 %
 LEAST_EFFECTIVE_ROWS = 50  # independent rows of a reference below which nothing is decided
 WINDOWS = 10  # the rows hold, of so many lags as all autocorrelations are added up over
 FREEDOM = 15  # of chi-square that such a sum has, 1.5 for each window
+EVEN = 1e-9  # share of the variance that is left by rounding
 SLOWEST = 0.99  # fall of autocorrelations from lag to lag
 RARE = 0.01  # share of rows of a bin that tells little by itself
 CERTAIN = 3.09  # one-sided 99.9 %, since the largest of many is looked at
@@ -219,7 +220,9 @@ def _of_segments(series: Floats, segment: int) -> tuple[float, float]:
         return 1.0, float(rows)
     found = [(parts[:, lag:] * parts[:, : segment - lag]).mean(axis=(0, 1)) for lag in range(segment)]
     correlations = np.array(found) / variance
-    between = _time(_autocorrelations(parts.mean(axis=1)), count)
+    means = parts.mean(axis=1)
+    varies = (means**2).mean(axis=0) > EVEN * variance  # not so where a cycle ends with each stretch
+    between = _time(_autocorrelations(means[:, varies]), count)
     tau, window = _largest(correlations, rows)
     beyond, reach = _tail(correlations)
     tau = _upper(tau + 2 * beyond, window + reach, rows)
