@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge_mlops_monitor.cli import main
+from edge_mlops_monitor.drift.evidence import Evidence
 from edge_mlops_monitor.drift.reference import build
 from edge_mlops_monitor.drift.reference_file import dump, loads
 from edge_mlops_monitor.drift.settings import Settings
@@ -124,6 +125,15 @@ def test_a_recipe_that_was_never_seen_decides_nothing_about_what_depends_on_it()
     device = Watcher(Settings(average_run_length=20_000), build(cut(data, 0, 4000), context="recipe"))
     found = [one for one in events(device, cut(data, 4000)) if one.severity == "alarm"]
     assert [one.data["feature"] for one in found] == ["inputs.recipe"]  # the news is the recipe
+
+
+def test_rows_of_no_known_context_are_held_against_all_contexts() -> None:
+    """A change that is dated may reach back to rows of which none counted."""
+    reference = by_hour(days(8))
+    evidence = Evidence([feature for feature in reference if feature.contexts][:1])
+    null = evidence.null(0, np.zeros((1, len(evidence.labels))))
+    assert np.all(null > 0)
+    assert null.sum() == pytest.approx(evidence.base.sum())
 
 
 def test_references_with_contexts_survive_the_file_and_lies_in_it_are_refused() -> None:

@@ -215,7 +215,8 @@ class Evidence:
         if not self.references[feature].contexts:
             return np.broadcast_to(counts[now], (len(rows), counts.shape[1]))
         shares = counts / counts.sum(axis=1, keepdims=True)
-        mixed = rows @ shares / np.maximum(rows.sum(axis=1, keepdims=True), 1e-9)
+        rows = np.maximum(rows, 1e-9)  # as of all contexts where there are none
+        mixed = rows @ shares / rows.sum(axis=1, keepdims=True)
         return np.asarray(mixed * counts.sum())
 
     def since(self, feature: int) -> tuple[int, float]:
