@@ -56,6 +56,13 @@ def test_categories_have_their_own_bins_and_rare_ones_estimate_the_unseen() -> N
     assert one.counts == [60, 39, 1, 5]
 
 
+def test_of_few_numbers_those_seen_once_tell_how_often_new_ones_come() -> None:
+    values = [20.0] * 2994 + [51.3, 49.8, 50.7, 48.9, 20.5, 20.5]
+    one = build_feature("inputs.a", values)
+    assert one.bins.names == ["20", "20.5", "other", "missing"]
+    assert one.counts == [2994, 2, 4, 0]
+
+
 def test_many_categories_are_counted_where_they_were_not_chosen() -> None:
     rng = random.Random(1)
     one = build_feature("inputs.c", [f"c{rng.randrange(10_000)}" for _ in range(2000)])

@@ -217,6 +217,17 @@ def test_what_is_on_or_off_tells_how_often_it_is_on() -> None:
     assert "inputs.x0 of detector 3 is 1 in " in alarm.message
 
 
+def test_a_constant_with_rare_blips_of_any_height_raises_no_more_alarms_than_allowed() -> None:
+    rng = np.random.default_rng(6)
+    alarms = 0
+    for _ in range(5):
+        blips = rng.random((3000 + 5000, 10)) < 0.002
+        data = np.where(blips, 50 + rng.normal(size=blips.shape), 20.0)
+        device = watcher(columns(data[:3000]), average_run_length=5000.0)
+        alarms += len(events(run(device, columns(data[3000:]))))
+    assert alarms <= 5
+
+
 def test_what_was_constant_is_told_in_its_own_unit() -> None:
     data = np.repeat([20.0, 20.0, 23.5], [1000, 500, 500])[:, None]
     (alarm,) = events(run(watcher(columns(data[:1000])), columns(data[1000:])))

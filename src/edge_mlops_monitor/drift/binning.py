@@ -192,16 +192,17 @@ def _number(value: Any) -> float:
 def numeric_bins(values: Floats, bins: int | None = None) -> NumericBins:
     """Bins for a numeric feature from its finite reference values: quantiles, ties merged, ends open.
 
-    Tenths, with narrower bins in the tails where there are rows enough, or so many `bins`.
+    Tenths, with narrower bins in the tails where there are rows enough, or so many `bins`. Of few values
+    those that were seen once are `other`, whose count then tells how often new ones come (`category_bins`).
 
     >>> numeric_bins(np.arange(100.0), 4).edges
     [24.0, 49.0, 74.0]
     >>> numeric_bins(np.array([0.0, 1.0] * 50)).names
     ['0', '1', 'other', 'missing']
     """
-    distinct = np.unique(values)
+    distinct, times_seen = np.unique(values, return_counts=True)
     if len(distinct) <= FEW_VALUES and len(values) >= 5 * len(distinct):
-        return _bins_of_values(distinct.tolist())
+        return _bins_of_values(distinct[times_seen > 1].tolist())
     ordered = np.sort(values)
     levels = FINE_TAILS if len(ordered) >= ROWS_FOR_TAILS else TENTHS
     if bins is not None:
