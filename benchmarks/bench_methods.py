@@ -170,7 +170,7 @@ def state() -> list[dict[str, Any]]:
             kept(2, learns=True) / 2,
             "bytes",
             goal=STATE_GOAL,
-            note="the sample that it is made of, at most 2025 rows",
+            note="the sample that it is made of, at most 1000 rows",
         ),
     ]
 

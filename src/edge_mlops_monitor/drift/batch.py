@@ -72,6 +72,7 @@ class Cells:
         most = 1 + max(map(len, edges), default=0)
         self._edges = np.full((most, len(bins), 1), np.inf)
         self._cells = np.empty((len(bins), most + 1), dtype=np.int64)
+        self._first = np.arange(0, self._cells.size, most + 1)[:, None]
         self._counted = np.uint8 if most < 256 else np.int64
         for place, one in enumerate(bins):
             self._cells[place] = one.size - 1  # missing
@@ -86,8 +87,7 @@ class Cells:
             part = slice(begin, begin + TOGETHER)
             within = values[part] <= self._edges[:, part]
             ends = np.add.reduce(within.view(np.uint8), axis=0, dtype=self._counted)
-            cells = self._cells[part]
-            codes[part] = cells.ravel().take(ends + np.arange(0, cells.size, cells.shape[1])[:, None])
+            codes[part] = self._cells.take(ends + self._first[part])
         return codes
 
 

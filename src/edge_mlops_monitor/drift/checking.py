@@ -80,6 +80,7 @@ class Checking:
         known = [one.quality or Healthy(rows=0) for one in references]
         self._healthy = known
         self._numeric = np.array([one.numeric for one in references], dtype=bool)
+        self._all_numeric = bool(self._numeric.all())
         self._unseen = np.array([one.bins.size - 2 for one in references], dtype=np.int64)
         self.stuck = StuckCheck([one.runs for one in references])
         self.extremes = Extremes(
@@ -151,7 +152,7 @@ class Checking:
         """Run the checks over a batch, and withhold what they marked."""
         weights = batch.shares * (SHARES["quality"] * EACH_CHECK / max(1, features))
         before = self.recent
-        self.recent = np.concatenate((before, batch.values[-CONTEXT_ROWS:]))[-CONTEXT_ROWS:]
+        self.recent = np.concatenate((before[len(batch.ts) :], batch.values[-CONTEXT_ROWS:]))
         copies = self.duplicates.look(batch.values, batch.codes)
         wrong = self._wrong_types(batch, columns)
         constants = self.constants.look(batch.values, batch.first_row, batch.rows)
@@ -212,7 +213,9 @@ class Checking:
 
     def _wrong_types(self, batch: Batch, columns: Mapping[str, Any]) -> NDArray[np.bool_] | None:
         """Rows that hold a wrong type, which are withheld; None where there are none."""
-        suspect = np.where(self._numeric, np.isnan(batch.values), batch.codes == self._unseen)
+        suspect = np.isnan(batch.values)
+        if not self._all_numeric:
+            suspect = np.where(self._numeric, suspect, batch.codes == self._unseen)
         if not np.count_nonzero(suspect):
             return None
         marked = None

@@ -94,7 +94,7 @@ class JointJudge:
         found = sides(batch.values.take(self._columns, axis=1), self._low, self._high)
         silent = batch.codes.take(self._columns, axis=1) == WITHHELD
         silent |= self._absent
-        if silent.any():
+        if np.count_nonzero(silent):
             found[silent] = 0
         return found
 

@@ -123,7 +123,7 @@ class EvidenceJudge:
         whole = np.empty((3, *scores.shape))
         counted = (scores == scores) & (batch.codes != WITHHELD)
         whole[0] = counted
-        np.clip(scores, -self._largest, self._largest, out=whole[1])
+        np.minimum(np.maximum(scores, -self._largest), self._largest, out=whole[1])
         if not counted.all():
             whole[1][~counted] = 0.0
         np.multiply(whole[1], whole[1], out=whole[2])

@@ -55,7 +55,7 @@ class Constants:
         at[1:] &= self.on
         before, self.state["last"] = self.state["last"], values[-1].copy()
         self.state["at"] = at[-1].copy()
-        if not at.any():
+        if not np.count_nonzero(at):
             return None
         moved = np.empty(values.shape, dtype=bool)
         moved[0], moved[1:] = values[0] != before, values[1:] != values[:-1]

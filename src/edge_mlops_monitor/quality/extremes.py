@@ -97,7 +97,7 @@ class Extremes:
         out = (whole > self.high) | (whole < self.low)
         with np.errstate(over="ignore", invalid="ignore"):
             big = np.abs(whole[1:] - whole[:-1]) > self.jump
-        if not out.any() and not big.any():
+        if not (np.count_nonzero(out) or np.count_nonzero(big)):
             return None
         spikes = (jumps(whole) > self.jump) | (out[1:-1] & ~out[:-2] & ~out[2:])
         return out[2:], out[2:] & out[1:-1], spikes
