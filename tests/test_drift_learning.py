@@ -19,6 +19,7 @@ from edge_mlops_monitor.drift import learning
 from edge_mlops_monitor.drift.autocorrelation import autocorrelation_of_stretches
 from edge_mlops_monitor.drift.binning import label, numbers, numeric_bins
 from edge_mlops_monitor.drift.kept import MOST_LABELS, Kept
+from edge_mlops_monitor.drift.reference import build_feature
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.watcher import Watcher
 
@@ -160,6 +161,21 @@ def test_a_feature_that_follows_itself_closely_is_learned_from_rows_that_are_far
     assert learned.n <= 1000
     assert learned.effective_rows >= 50
     assert learned.tau > 40  # 66 in truth, of which rows that follow each other are worth one
+
+
+def test_a_text_here_and_there_does_not_make_stretches_look_more_independent() -> None:
+    rng = random.Random(7)
+    series = np.array(autoregressive(0.9, 100_000)).reshape(100, 1000)[:, :10].ravel()
+    whole = build_feature("inputs.x0", series, segment=10)
+    some = build_feature("inputs.x0", ["ERR" if rng.random() < 0.03 else x for x in series], segment=10)
+    assert some.numeric
+    assert some.n % 10 == 0
+    assert some.tau > whole.tau / 2
+
+
+def test_of_many_labels_whole_stretches_are_counted() -> None:
+    labels = [f"{stretch % 40}" for stretch in range(99) for _ in range(10)]
+    assert build_feature("inputs.x0", labels, segment=10).n == 490  # of the second half
 
 
 def test_stretches_that_are_far_apart_are_worth_what_their_means_vary_by() -> None:

@@ -163,10 +163,10 @@ def build_feature(
         return msgspec.structs.replace(found, runs=RunLengths(), quality=None)
     texts = _texts(column)
     if not categorical and _mostly_numbers(column, int(texts.sum())):
-        values = numbers(column)[~texts]
-        found, values, codes = _numeric(name, values, keep_values, segment, stream)
+        stays = ~_in_stretches(texts, segment)
+        found, values, codes = _numeric(name, numbers(column)[stays], keep_values, segment, stream)
         if texts.any():
-            labels = None if labels is None else [labels[row] for row in np.flatnonzero(~texts).tolist()]
+            labels = None if labels is None else [labels[row] for row in np.flatnonzero(stays).tolist()]
             found = msgspec.structs.replace(found, quality=with_texts(found.quality, texts, _worth_of_marks))
     else:
         found, values, codes = _category(name, column, segment, stream)
@@ -198,6 +198,11 @@ def _texts(column: Column) -> NDArray[np.bool_]:
     if isinstance(column, np.ndarray) and column.dtype.kind in "fiub":
         return np.zeros(len(column), dtype=bool)
     return np.fromiter((isinstance(value, (str, bytes)) for value in column), bool, len(column))
+
+
+def _in_stretches(rows: NDArray[np.bool_], segment: int) -> NDArray[np.bool_]:
+    """These rows, or all rows of the stretches that hold any, so that the others stay whole."""
+    return np.repeat(rows.reshape(-1, segment).any(axis=1), segment) if segment else rows
 
 
 def _mostly_numbers(column: Column, texts: int) -> bool:
@@ -267,7 +272,8 @@ def _category(name: str, column: Column, segment: int, stream: dict[str, Any]) -
     texts = [label(value) for value in (column.tolist() if isinstance(column, np.ndarray) else column)]
     bins, rows = category_bins([text for text in texts if text is not None])
     if rows.start:
-        texts = texts[len(texts) // 2 :]
+        half = len(texts) // 2
+        texts = texts[half + (-half % segment if segment else 0) :]  # whole stretches
     codes = bins.codes(texts)
     tau, effective = _worth(codes, bins, segment)
     found = FeatureReference(
