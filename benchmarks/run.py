@@ -32,7 +32,7 @@ from workload import figure
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 RESULTS = HERE / "results" / "latest.json"
-ROUNDS = {"call": 3}
+ROUNDS = {"call": 3, "cpu": 3}
 LIMITS = {"detection": 2400}  # seconds
 BENCHES = (
     "call",
