@@ -89,11 +89,14 @@ class Kept(msgspec.Struct):
 
 def _texts(values: Column, numbers: NDArray[np.float64]) -> dict[int, str]:
     """What is not to be kept as a float, by row."""
+    found: dict[int, str] = {}
     if isinstance(values, np.ndarray) and values.dtype.kind in "fb":
-        return {}
-    suspects = [(row, values[row]) for row in np.flatnonzero(~(np.abs(numbers) < EXACT)).tolist()]
-    texts = {row: label(one) for row, one in suspects if isinstance(one, (str, bytes, int, np.integer))}
-    return {row: text for row, text in texts.items() if text is not None}
+        return found
+    for row in np.flatnonzero(~(np.abs(numbers) < EXACT)).tolist():
+        value = values[row]
+        if isinstance(value, (str, bytes, int, np.integer)) and (text := label(value)) is not None:
+            found[row] = text
+    return found
 
 
 def written(kept: bytes, place: int, new: bytes, missing: bytes) -> bytes:
