@@ -504,14 +504,3 @@ print("numpy.random" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "False", done.stderr
-
-
-def test_features_in_cycles_of_their_own_are_watched_by_themselves() -> None:
-    rng = np.random.default_rng(9)
-    phases = np.cumsum(2 * np.pi / 30 * (1 + 0.3 * rng.normal(size=(2000, 3))), axis=0)
-    cycles = np.sin(phases) + 0.1 * rng.normal(size=phases.shape)
-    built = {one.name: one for one in build({f"inputs.x{i}": cycles[:, i] for i in range(3)})}
-    assert built["joint"].lacks.startswith("the features run in cycles")
-    assert not any(one.lacks for name, one in built.items() if name != "joint")
-    free = {f"inputs.x{i}": rng.normal(size=2000) for i in range(3)}
-    assert not any(one.lacks for one in build(free))

@@ -96,8 +96,7 @@ def _chi_square_over_freedom(freedom: int, normal: float) -> float:
 def autocorrelation_times(series: Floats, segment: int = 0) -> tuple[Floats, Floats]:
     """For each centred column: rows worth one independent row, and how many of these the column is worth.
 
-    A column that runs in cycles is worth nothing: over how many of them it wanders cannot be told. With
-    `segment` the rows are stretches of so many rows with gaps between them.
+    With `segment` the rows are stretches of so many rows with gaps between them.
     """
     rows = len(series)
     stretches = bool(segment) and rows > 2 * segment
@@ -107,8 +106,7 @@ def autocorrelation_times(series: Floats, segment: int = 0) -> tuple[Floats, Flo
     for place, column in enumerate(varies.tolist()):
         if correlations is not None:
             tau[column] = _time(correlations[:, [place]], rows)
-            cycles = rows >= 2 * WINDOWS and _initial(correlations[:, place], rows)[1]
-            worth[column] = 0.0 if cycles else rows / tau[column]
+            worth[column] = rows / tau[column]
         else:
             tau[column], worth[column] = _of_segments(series[:, [column]], segment)
     return tau, worth
@@ -193,25 +191,18 @@ def _beyond(correlations: Floats, rows: int) -> float:
         return 1.0
     certain, sure = (_chi_square_over_freedom(FREEDOM, normal) for normal in (CERTAIN, SURE))
     taus = 2 * ((1 - np.arange(lags) / lags) @ correlations[:lags]) - 1
+    noise = CONFIDENCE * math.sqrt(2 / rows)
     best = 1.0
     for place in np.flatnonzero(taus > certain * best).tolist():
-        initial, comes_back = _initial(correlations[:, place], rows)
-        if comes_back or taus[place] > sure * initial:
+        column = correlations[: lags // 2 * 2, place]
+        count = _length(_pairs(column), noise)
+        initial = 2 * float(_pairs(column)[:count].sum()) - 1
+        later = column[2 * count :].reshape(-1, 2).sum(axis=1)
+        squares = 1 + 2 * float((column[1 : 2 * count] ** 2).sum())
+        largest = CERTAIN**2 + 2 * math.log(lags)  # by chance, of so many
+        if later.max(initial=0.0) > 2 * math.sqrt(largest * squares / rows) or taus[place] > sure * initial:
             best = max(best, float(taus[place]))
     return best / _chi_square_over_freedom(FREEDOM, -CONFIDENCE) if best > 1 else 1.0
-
-
-def _initial(column: Floats, rows: int) -> tuple[float, bool]:
-    """Tau of the initial sequence alone, and whether autocorrelations come back after it, as in a cycle."""
-    lags = rows // WINDOWS
-    column = column[: lags // 2 * 2]
-    pairs = _pairs(column)
-    count = _length(pairs, CONFIDENCE * math.sqrt(2 / rows))
-    later = column[2 * count :].reshape(-1, 2).sum(axis=1)
-    squares = 1 + 2 * float((column[1 : 2 * count] ** 2).sum())
-    largest = CERTAIN**2 + 2 * math.log(lags)  # by chance, of so many
-    comes_back = later.max(initial=0.0) > 2 * math.sqrt(largest * squares / rows)
-    return 2 * float(pairs[:count].sum()) - 1, bool(comes_back)
 
 
 def _upper(tau: float, window: int, rows: int) -> float:

@@ -117,11 +117,6 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.effective_rows >= LEAST_EFFECTIVE_ROWS:
             return ""
-        if self.pairs is not None and not self.effective_rows:
-            return (
-                "the features run in cycles, so that it cannot be told how long they go together as they do; "
-                "each is watched by itself"
-            )
         if self.one_way:
             return (
                 "its values only ever go one way, as those of a counter or a clock do, so that no later row "
