@@ -53,6 +53,12 @@ def test_wasserstein_and_energy_agree_with_scipy() -> None:
         assert same(drift.compare("energy", x, y).statistic, stats.energy_distance(x, y))
 
 
+@pytest.mark.parametrize(("m", "n"), [(20, 2), (5, 5), (3, 4), (10, 1)])
+def test_two_constants_are_as_far_apart_as_any_samples_and_not_impossible(m: int, n: int) -> None:
+    found = drift.compare("cramer_von_mises", [2.0] * m, [3.0] * n)
+    assert found.p_value == pytest.approx(2 / math.comb(m + n, n), rel=1e-9)
+
+
 def test_cramer_von_mises_agrees_with_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     for x, y in pairs():
