@@ -8,6 +8,7 @@ last cell is always "missing": absent, None, not finite, and text where numbers 
 from __future__ import annotations
 
 import math
+import struct
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -162,14 +163,15 @@ def matrix(columns: Sequence[Any], rows: int) -> Floats:
     """
     if columns and all(type(column) is np.ndarray and column.dtype.char == "d" for column in columns):
         return only_finite(np.array(columns, dtype=np.float64))
-    flat = array("d")
+    pack = struct.Struct(f"{rows}d").pack  # in half the time that `array` takes
+    lines: list[bytes] = []
     for column in columns:
         try:
-            flat.fromlist(column)  # what is no list of numbers is refused
-        except (TypeError, ValueError, OverflowError):
+            lines.append(pack(*(column if type(column) is list else (None,))))
+        except struct.error:  # of something that is no number, or no list of them
             line = np.full(rows, math.nan) if column is None else as_floats(column)
-            flat.frombytes(line.tobytes())
-    return only_finite(np.array(flat).reshape(len(columns), rows))
+            lines.append(line.tobytes())
+    return only_finite(np.frombuffer(bytearray().join(lines)).reshape(len(columns), rows))
 
 
 def only_finite(values: Floats) -> Floats:
