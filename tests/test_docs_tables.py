@@ -53,3 +53,14 @@ def test_a_table_keeps_what_would_end_a_cell(tables: ModuleType) -> None:
 def test_a_document_without_the_markers_is_an_error(tables: ModuleType) -> None:
     with pytest.raises(LookupError, match=r"system-metrics\.md lacks the lines"):
         tables.written("system-metrics.md", "# System metrics\n")
+
+
+def test_every_reason_for_which_something_is_dropped_is_explained() -> None:
+    source = Path(importlib.util.find_spec("edge_mlops_monitor").submodule_search_locations[0])  # type: ignore[union-attr,index]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in source.rglob("*.py"))
+    counted = r'dropped\["(\w+)"\] \+= |  counts\["(\w+)"\] \+= |counts \+ Counter\((\w+)=|, "(storage_\w+)"\)'
+    reasons = {one for found in re.findall(counted, code) for one in found if one}
+    table = (DOCS / "concepts" / "durability.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    assert len(reasons) >= 10
+    assert reasons == explained
