@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -215,7 +216,8 @@ class Path:
     def keep(self, end: int) -> None:
         """Make the state what it is after step `end` - 1 of the steps."""
         evidence, state, after = self._evidence, self._evidence.state, end - self.begin
-        piece = int(np.searchsorted(self._cuts, after, side="right"))
+        cuts = self._cuts.tolist()
+        piece = bisect_right(cuts, after)
         state["seen"][self._context], state["share"] = self._seen[after], self._share[piece].copy()
         state |= {name: along[min(piece, len(along) - 1)].copy() for name, along in self._dispersed.items()}
         state["memory"] = self._memory[after + piece].copy()
@@ -226,17 +228,15 @@ class Path:
             state["after"] = self._after[after + piece, 0].copy()
             state["log_r"] = self.log_r[after - 1].copy()
             state["back_row"] = self._back_rows[after - 1].copy()
-        self._restart(self.at - self.begin, after)
+        self._restart(bisect_right(cuts, self.at - self.begin), piece)
         self.at = end
 
-    def _restart(self, begin: int, end: int) -> None:
-        """Page's cumulative sums at the cuts from `begin` on; one that is not above 0 begins anew."""
-        steps, state = self.steps, self._evidence.state
-        passed = np.flatnonzero((self._cuts > begin) & (self._cuts <= end))
-        if not len(passed):
+    def _restart(self, first: int, piece: int) -> None:
+        """Page's cumulative sums at the ends of some pieces; one that is not above 0 begins anew."""
+        if first == piece:
             return
-        last = self._cuts[passed] - 1
-        rises = self._sums[last + 1 + passed]
+        steps, state, last = self.steps, self._evidence.state, self._cuts[first:piece] - 1
+        rises = self._sums[last + np.arange(first + 1, piece + 1)]
         if self._any_alarmed:
             rises[..., self._alarmed] = -math.inf
         rise = state["rise"]
@@ -246,9 +246,8 @@ class Path:
         state["rise"], anew = rise.copy(), rises == 0
         at = last[len(last) - 1 - anew[::-1].argmax(axis=0)]
         began = anew.any(axis=0)
-        rows = steps.first_row + (self.begin + at) * STEP_ROWS
-        state["since_row"] = np.where(began, rows, state["since_row"])
-        state["since_ts"] = np.where(began, steps.ts[self.begin + at], state["since_ts"])
+        np.copyto(state["since_row"], steps.first_row + (self.begin + at) * STEP_ROWS, where=began)
+        np.copyto(state["since_ts"], steps.ts[self.begin + at], where=began)
 
 
 def _running(first: Floats, steps: Floats) -> Floats:
