@@ -27,7 +27,7 @@ LABEL_ODDS = 2.5  # a label's odds become so many times as large
 SHAPES = len(SHIFTS) + len(SPREADS)  # bets on the values themselves; for categories on as many labels
 TILTS = SHAPES + len(MISSING) + len(UNSEEN)
 # What is staked where most have 1: more where rows are few or tell little, less on what learns its bets.
-SHIFT_STAKES = np.array([2.2, 2.2, 1.0, 1.0, 1.0, 1.0, 5.5, 5.5])
+SHIFT_STAKES = np.array([2.5, 2.5, 1.0, 1.0, 1.0, 1.0, 7.5, 7.5])
 RARE_STAKES = np.array([2.0, 2.0, 0.5, 8.0, 6.0])  # missing, unseen
 MEMORY_STAKE = 0.5
 
