@@ -12,6 +12,7 @@ Models, 1989). A root of a ratio that is on average at most 1 is so too: alarms 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,12 +93,16 @@ class Dispersion:
 
 def _added(kept: State, ratios: Floats, whole: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """The sums before the first and after each segment; one that is not whole adds nothing."""
-    first = np.concatenate((kept["dispersed"], kept["segments"][:, None]), axis=1)
-    sums = np.concatenate(
-        (first, np.where(whole, np.concatenate((ratios, np.ones(whole.shape)), axis=1), 0.0))
-    )
-    for place, by in enumerate(np.where(whole, KEPT, 1.0)):
-        sums[place + 1] += sums[place] * by
+    sums = np.empty((len(ratios) + 1, CONTRASTS + 1, ratios.shape[-1]))
+    sums[0, :CONTRASTS], sums[0, CONTRASTS] = kept["dispersed"][0], kept["segments"][0]
+    sums[1:, :CONTRASTS], sums[1:, CONTRASTS] = ratios, 1.0
+    if whole.all():
+        for before, row in pairwise(sums):
+            row += before * KEPT
+    else:
+        sums[1:] *= whole
+        for place, by in enumerate(np.where(whole, KEPT, 1.0)):
+            sums[place + 1] += sums[place] * by
     return sums[:, :CONTRASTS], sums[:, CONTRASTS]
 
 
