@@ -21,7 +21,8 @@ from edge_mlops_monitor.drift.settings import Settings
 LEAST_ROWS = 100
 BLOCK_ROWS = 10  # consecutive rows that are kept or dropped together
 KEPT_ROWS = 1000  # at least, where so many come: 8 KB a feature
-ROWS_BY_HOUR = 125  # of each hour of the day, where the reference is to know them
+ROWS_BY_HOUR = 125  # needed of each hour of the day, where the reference is to know them
+KEPT_BY_HOUR = 250
 CONTEXT = " context"  # where the rows' contexts are kept
 PATIENCE = 3  # times that learning takes twice as long, before a feature that wanders is given up
 
@@ -139,7 +140,8 @@ def learning_hours(settings: Settings) -> float:
 def begin(names: list[str], ts: float, settings: Settings, *, joint: bool = False) -> Learning:
     """Begin to learn features, at `ts`."""
     rows = learning_rows(settings)
-    return Learning(names, ts, rows, max(rows, KEPT_ROWS) // BLOCK_ROWS, joint)
+    kept = 24 * KEPT_BY_HOUR if settings.context == HOUR_OF_DAY else KEPT_ROWS
+    return Learning(names, ts, rows, max(rows, kept) // BLOCK_ROWS, joint)
 
 
 def _rank(block: int) -> int:
