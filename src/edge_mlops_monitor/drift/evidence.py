@@ -108,10 +108,8 @@ class Evidence:
         self.staked = np.flatnonzero(stakes.any(axis=1))
         self.log_tilts = log_tilts[self.staked]
         self.tilts = np.exp(self.log_tilts)
-        log_tilts_at = (self.log_tilts / self.tau_of_cells).T
-        self.log_tilts_at = np.concatenate(
-            (log_tilts_at, np.zeros((1, len(self.staked))))
-        )  # none where withheld
+        none = np.zeros((1, len(self.staked)))  # where a row is withheld
+        self.log_tilts_at = np.concatenate(((self.log_tilts / self.tau_of_cells).T, none))
         stakes = np.concatenate((stakes[self.staked], learned))
         with np.errstate(divide="ignore"):
             self.log_bets = np.log(stakes / stakes.sum(axis=0))
@@ -279,11 +277,7 @@ class Evidence:
         context = int(state["context"][0])
         state["seen"][context, cells] = np.maximum(state["seen"][context, cells] - since, 0.0)
         state["level"][feature] = ALARMED
-        state["cut"] = np.where(
-            np.arange(len(self.references)) == feature,
-            self.dispersion.totals(state["seen"][context]),
-            state["cut"],
-        )
+        state["cut"][:, feature] = self.dispersion.totals(state["seen"][context])[:, feature]
         self._empty(feature)
 
     def recover(self, feature: int) -> None:
