@@ -43,6 +43,7 @@ from edge_mlops_monitor.drift.joint import Pairs
 from edge_mlops_monitor.features import ERRORS, FEW_TEXTS
 from edge_mlops_monitor.quality.healthy import Healthy, healthy, with_texts
 from edge_mlops_monitor.quality.stuck import RunLengths, run_lengths
+from edge_mlops_monitor.quality.wrong_type import texts as texts_among
 
 WINSORISED = 8.0  # spreads from the middle at which values are cut where outliers rule
 SIDES = ("inputs.", "outputs.")
@@ -156,13 +157,13 @@ def build_feature(
         # Of errors nothing is wrong but their size: equal ones are no stuck sensor.
         found, _, _ = _numeric(name, numbers(column), keep_values, segment, stream)
         return msgspec.structs.replace(found, runs=RunLengths(), quality=None)
-    texts = _texts(column)
-    if not categorical and _mostly_numbers(column, int(texts.sum())):
-        stays = ~_in_stretches(texts, segment)
+    text = _texts(column)
+    if not categorical and _mostly_numbers(column, int(text.sum())):
+        stays = ~_in_stretches(text, segment)
         found, values, codes = _numeric(name, numbers(column)[stays], keep_values, segment, stream)
-        if texts.any():
+        if text.any():
             labels = None if labels is None else [labels[row] for row in np.flatnonzero(stays).tolist()]
-            found = msgspec.structs.replace(found, quality=with_texts(found.quality, texts, _worth_of_marks))
+            found = msgspec.structs.replace(found, quality=with_texts(found.quality, text, _worth_of_marks))
     else:
         found, values, codes = _category(name, column, segment, stream)
     if labels is None or is_context(context, name) or found.n != len(codes) or not found.n - found.counts[-1]:
@@ -190,9 +191,9 @@ def _in_contexts(
 
 def _texts(column: Column) -> NDArray[np.bool_]:
     """Which rows hold text."""
-    if isinstance(column, np.ndarray) and column.dtype.kind in "fiub":
-        return np.zeros(len(column), dtype=bool)
-    return np.fromiter((isinstance(value, (str, bytes)) for value in column), bool, len(column))
+    found = np.zeros(len(column), dtype=bool)
+    found[texts_among(column, range(len(column)))] = True
+    return found
 
 
 def _in_stretches(rows: NDArray[np.bool_], segment: int) -> NDArray[np.bool_]:
