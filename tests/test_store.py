@@ -10,8 +10,9 @@ import signal
 import sqlite3
 import stat
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,36 @@ def test_an_iterator_held_open_in_one_process_never_blocks_a_writer_in_another(p
     # A writer that had to wait for the reader's lock would give up, since nothing is read meanwhile.
     assert len(run(APPENDS, path, "other", 10).split()) == 30
     assert [record.seq for record in held] == list(range(175, 0, -1))
+
+
+def test_a_reader_gets_its_turn_though_others_write_nearly_all_the_time(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "BUSY_SECONDS", 1.5)
+    Store(path).close()
+    taken, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with closing(sqlite3.connect(path, timeout=10.0, isolation_level=None)) as connection:
+            while not over.is_set():
+                connection.execute("BEGIN EXCLUSIVE")
+                taken.set()
+                time.sleep(0.185)  # SQLite, left to itself, looks 178, 228, 328, 428 ... ms after this began
+                connection.execute("COMMIT")
+                time.sleep(0.015)
+
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(hold)
+        try:
+            for _ in range(5):
+                taken.clear()
+                assert taken.wait(10.0)
+                store = Store(path)
+                list(store.newest("events"))
+                store.close()
+        finally:
+            over.set()
+        held.result()
 
 
 def test_a_reader_that_dies_half_way_leaves_no_lock(path: Path) -> None:

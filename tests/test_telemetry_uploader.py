@@ -216,6 +216,37 @@ def test_fresh_data_is_not_starved_by_a_backlog(store: Store, clock: ManualClock
     assert 1001 in [parse_key(key).first_seq for key in sink.attempts[:3]]
 
 
+def test_where_a_round_takes_longer_than_the_interval_every_kind_has_its_turn(
+    store: Store, clock: ManualClock
+) -> None:
+    sink = MemorySink()
+    one = uploader(store, sink, Telemetry(upload_interval_seconds=1.0))
+    for _ in range(100):
+        for kind in ("events", "system", "predictions"):
+            log(store, 1, kind)
+        one.step(clock.monotonic())
+        clock.advance(0.8)  # as on a slow disk
+    for kind in ("events", "system", "predictions"):
+        assert len(numbers(sink, kind)) > 80, kind
+
+
+def test_an_upload_now_ends_though_records_keep_coming(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = MemorySink()
+    one = uploader(store, sink)
+    log(store, 250)
+    seal_one = one.sealer.seal_one
+
+    def sealed(kind: str) -> Any:
+        batch = seal_one(kind)
+        log(store, 20)
+        assert store.counts()["predictions"] < 1000, "no end in sight"
+        return batch
+
+    monkeypatch.setattr(one.sealer, "seal_one", sealed)
+    assert one.drain()["pending"] == 0
+    assert len(numbers(sink)) >= 250
+
+
 def test_attempts_are_bounded_in_a_round_and_never_over_the_life_of_a_batch(
     store: Store, clock: ManualClock
 ) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
+from edge_mlops_monitor.blocks import SEQ_BITS
+from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.records import SEVERITIES, Event
 from edge_mlops_monitor.store import Store
 
@@ -16,17 +19,21 @@ Callback = Callable[[Event], object]
 class Notifier:
     """Hands each new event of at least a callback's severity to it; what a callback raises is logged."""
 
-    def __init__(self, open_store: Callable[[], Store]) -> None:
+    def __init__(self, open_store: Callable[[], Store], clock: Clock) -> None:
         self._open_store = open_store
+        self._clock = clock
         self._callbacks: list[tuple[Callback, int]] = []
         self._cursor: int | None = None
+        self._since = 0.0
 
     def add(self, callback: Callback, min_severity: str) -> None:
         """Call `callback` for events from now on; ValueError for an unknown severity."""
         if min_severity not in SEVERITIES:
             raise ValueError(f"unknown severity '{min_severity}'; known: {', '.join(SEVERITIES)}")
         if not self._callbacks:
-            self._skip_past()
+            self._since = self._clock.time()
+            with suppress(OSError):  # the store cannot be opened or is held: `step` finds the place by time
+                self._cursor = self._newest("TRUE")
         self._callbacks.append((callback, SEVERITIES.index(min_severity)))
 
     @property
@@ -38,19 +45,19 @@ class Notifier:
         """Hand out the events that were stored since the last step."""
         store = self._open_store()
         if self._cursor is None:
-            self._skip_past()
-        while found := store.blocks("events", after=self._cursor or 0, limit=1):
+            # Events of an earlier boot may be from the future: the clock was not set when it began.
+            earlier = f"key < (SELECT max(number) << {SEQ_BITS} FROM generations)"
+            self._cursor = self._newest(f"last_ts < ? OR {earlier}", self._since)
+        while found := store.blocks("events", after=self._cursor, limit=1):
             self._cursor = found[0].key
             for event in found[0].records():
                 assert isinstance(event, Event)
                 self._hand_out(event)
 
-    def _skip_past(self) -> None:
-        try:
-            rows = self._open_store().query("SELECT max(key) FROM events")
-        except OSError:  # the store cannot be opened yet: everything in it will be new
-            return
-        self._cursor = rows[0][0] or 0
+    def _newest(self, where: str, *parameters: float) -> int:
+        """The key of the newest event so far; 0 where there is none."""
+        rows = self._open_store().query(f"SELECT max(key) FROM events WHERE {where}", parameters)
+        return rows[0][0] or 0
 
     def _hand_out(self, event: Event) -> None:
         level = SEVERITIES.index(event.severity) if event.severity in SEVERITIES else 0

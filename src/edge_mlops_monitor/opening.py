@@ -11,18 +11,21 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from edge_mlops_monitor import schema
 from edge_mlops_monitor.errors import StoreCorruptError, StoreError, StoreFullError
 from edge_mlops_monitor.retention import PAGE_SIZE, RESERVE_BYTES, journal_bytes, most_pages
 
+T = TypeVar("T")
 logger = logging.getLogger("edge_mlops_monitor")
 
 BUSY_SECONDS = 10.0
+POLL_SECONDS = 0.03  # within that SQLite looks every 1 to 10 ms; left to itself it slows to every 100
 ALONE_SECONDS = 5.0
 SCRUBBED_PAGES = 64  # at a time: what is moved passes through the journal
 
@@ -52,18 +55,42 @@ def connect(path: Path, max_bytes: int) -> sqlite3.Connection:
     """A configured connection to an existing database; StoreError where it is another program's."""
     connection = _connection(path)
     try:
-        execute = connection.execute
-        if execute("PRAGMA application_id").fetchone()[0] != schema.APPLICATION_ID:
+        if _ask(connection, "PRAGMA application_id")[0][0] != schema.APPLICATION_ID:
             raise StoreError(
                 "the file is a database of another program; set storage.sqlite_path to a new file"
             )
         _configure(connection)
-        execute(f"PRAGMA journal_size_limit = {journal_bytes(max_bytes)}")
-        execute(f"PRAGMA max_page_count = {most_pages(max_bytes)}")  # never below what the file has
+        _ask(connection, f"PRAGMA journal_size_limit = {journal_bytes(max_bytes)}")
+        _ask(connection, f"PRAGMA max_page_count = {most_pages(max_bytes)}")  # never below what the file has
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Do what another process may have to be waited for, for up to `BUSY_SECONDS`; it is begun again.
+
+    Where several processes write all the time to a slow disk the file is free for a few milliseconds at a
+    time, and whoever looks ten times a second meets them too seldom.
+    """
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return work()
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() >= until:
+                raise
+
+
+def begin(connection: sqlite3.Connection) -> None:
+    """Take the write lock."""
+    patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+
+
+def commit(connection: sqlite3.Connection) -> None:
+    """Commit; what reads at the moment is waited for."""
+    patiently(lambda: connection.execute("COMMIT"))
 
 
 def size(path: Path) -> int:
@@ -80,7 +107,7 @@ def is_of_version_0_1(path: Path) -> bool:
     """Whether the file is a database of version 0.1 of this package."""
     connection = _connection(path)
     try:
-        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        names = {name for (name,) in _ask(connection, "SELECT name FROM sqlite_master WHERE type = 'table'")}
     finally:
         connection.close()
     return not names.isdisjoint({"model_inputs", "model_outputs", "telemetry_batches"})
@@ -132,9 +159,14 @@ def explained(error: sqlite3.Error, path: Path) -> StoreError:
         return StoreCorruptError(
             f"the database {path} is damaged ({text}); move it away, and a fresh one is begun"
         )
-    if "locked" in text or "busy" in text:
+    if _is_busy(error):
         return StoreError(f"the database {path} is held by another process ({text}); it is tried again")
     return StoreError(f"the database {path} cannot be used: {text}; see `edge-mlops-monitor check`")
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    text = str(error)
+    return "locked" in text or "busy" in text
 
 
 def _locked(folder: int) -> bool:
@@ -151,7 +183,7 @@ def _connection(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(
         f"file:{quote(str(path.absolute()))}?mode=rw",
         uri=True,
-        timeout=BUSY_SECONDS,
+        timeout=POLL_SECONDS,
         isolation_level=None,
         check_same_thread=False,
     )
@@ -173,21 +205,27 @@ def _fill(path: Path) -> None:
 
 
 def _configure(connection: sqlite3.Connection) -> None:
-    execute = connection.execute
-    execute("PRAGMA trusted_schema = OFF")
-    # ON, as in Debian, would write every page that is freed once more; FAST clears what is written anyway.
-    execute("PRAGMA secure_delete = FAST")
-    execute("PRAGMA temp_store = MEMORY")
-    execute("PRAGMA journal_mode = PERSIST")
-    execute("PRAGMA synchronous = FULL")
+    for pragma in (
+        "trusted_schema = OFF",
+        # ON, as in Debian, would write every freed page once more; FAST clears what is written anyway.
+        "secure_delete = FAST",
+        "temp_store = MEMORY",
+        "journal_mode = PERSIST",
+        "synchronous = FULL",
+    ):
+        _ask(connection, f"PRAGMA {pragma}")
+
+
+def _ask(connection: sqlite3.Connection, sql: str) -> list[Any]:
+    return patiently(lambda: connection.execute(sql).fetchall())
 
 
 def scrub(connection: sqlite3.Connection) -> None:
     """Give the free pages back to the file system and empty the journal: both hold what was deleted."""
     while connection.execute("PRAGMA freelist_count").fetchone()[0]:
-        connection.execute("BEGIN IMMEDIATE")
+        begin(connection)
         connection.execute(f"PRAGMA incremental_vacuum({SCRUBBED_PAGES})").fetchall()
-        connection.execute("COMMIT")
+        commit(connection)
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.execute("PRAGMA journal_mode = PERSIST")
     reserve(connection)

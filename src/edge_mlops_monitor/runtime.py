@@ -283,7 +283,7 @@ class Runtime:
         if self._notifier is None:
             from edge_mlops_monitor.notifier import Notifier
 
-            self._notifier = Notifier(self.open_store)
+            self._notifier = Notifier(self.open_store, self.clock)
         self._notifier.add(callback, min_severity)
         if "decider" in self._running:
             self.start_deciding()

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edge_mlops_monitor import opening, schema
 from edge_mlops_monitor.blocks import Block
@@ -28,6 +28,7 @@ from edge_mlops_monitor.records import Record
 from edge_mlops_monitor.retention import shrink
 from edge_mlops_monitor.transaction import Transaction
 
+T = TypeVar("T")
 _stores: weakref.WeakSet[Store] = weakref.WeakSet()  # of this process, for when it forks
 
 
@@ -83,7 +84,7 @@ class Store:
     def transaction(self) -> Iterator[Transaction]:
         """Hold the write lock; commit at the end, or roll all of it back on an exception."""
         with self._connected() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            opening.begin(connection)
             pid = os.getpid()
             try:
                 tx = Transaction(self, connection)
@@ -91,7 +92,7 @@ class Store:
                 if pid != os.getpid():
                     raise StoreError("a transaction ends in the process that began it, not in a forked child")
                 tx.write_sequences()
-                connection.execute("COMMIT")
+                opening.commit(connection)
             except BaseException:
                 if pid == os.getpid() and connection.in_transaction:
                     with suppress(sqlite3.Error):
@@ -101,8 +102,7 @@ class Store:
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         """All rows of a small SELECT, in a transaction of its own."""
-        with self._connected() as connection:
-            return connection.execute(sql, parameters).fetchall()
+        return self._read(lambda connection: connection.execute(sql, parameters).fetchall())
 
     def get(self, name: str) -> bytes | None:
         """A small piece of state, by name; None where there is none."""
@@ -143,13 +143,15 @@ class Store:
 
     def find_block(self, prediction_id: str) -> Block | None:
         """The block that holds a prediction, if it is still here."""
-        with self._connected() as connection:
-            return Transaction(self, connection).find_block(prediction_id)
+        return self._read(lambda connection: Transaction(self, connection).find_block(prediction_id))
 
     def find_predictions(self, ids: Sequence[str]) -> dict[str, list[Any]]:
         """The rows of those of these predictions that are still here, by id (see `blocks.FIELDS`)."""
-        with self._connected() as connection:
-            return Transaction(self, connection).find_predictions(ids)
+        return self._read(lambda connection: Transaction(self, connection).find_predictions(ids))
+
+    def sealed(self, kind: str) -> int:
+        """Up to which key the records of a kind have been sealed for upload."""
+        return self._read(lambda connection: Transaction(self, connection).sealed(kind))
 
     def counts(self) -> dict[str, int]:
         """Records of each kind that are in the database now."""
@@ -207,8 +209,11 @@ class Store:
         self._pid = os.getpid()
 
     def _blocks(self, kind: str, where: str, parameters: Sequence[Any]) -> list[Block]:
+        return self._read(lambda connection: Transaction(self, connection).blocks(kind, where, parameters))
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._connected() as connection:
-            return Transaction(self, connection).blocks(kind, where, parameters)
+            return opening.patiently(lambda: work(connection))
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -291,7 +296,7 @@ class Store:
     def _prepare(self, connection: sqlite3.Connection, reason: str) -> None:
         """Migrate, and begin a generation where this boot, this file or this device has none yet."""
         file = self._file
-        connection.execute("BEGIN IMMEDIATE")
+        opening.begin(connection)
         schema.migrate(connection)
         tx = Transaction(self, connection)
         reason = reason or self._reason_for_generation(tx, file)
@@ -299,17 +304,17 @@ class Store:
             tx.put("file", file)
             tx.begin_generation(reason, self._wanted_id or tx.device_id or self._default_id())
             tx.write_sequences()
-        connection.execute("COMMIT")
+        opening.commit(connection)
 
     def _fit(self, connection: sqlite3.Connection) -> None:
         """Shrink the file where the bound was lowered."""
         more = True
         while more:
-            connection.execute("BEGIN IMMEDIATE")
+            opening.begin(connection)
             tx = Transaction(self, connection)
             more = shrink(tx)
             tx.write_sequences()
-            connection.execute("COMMIT")
+            opening.commit(connection)
 
     def _reason_for_generation(self, tx: Transaction, file: bytes) -> str:
         row = tx.sql("SELECT boot_id, device_id FROM generations ORDER BY number DESC LIMIT 1").fetchone()
@@ -324,9 +329,8 @@ class Store:
         return ""
 
     def _read_names(self, connection: sqlite3.Connection) -> None:
-        row = connection.execute(
-            "SELECT name, device_id FROM generations ORDER BY number DESC LIMIT 1"
-        ).fetchone()
+        sql = "SELECT name, device_id FROM generations ORDER BY number DESC LIMIT 1"
+        row = opening.patiently(lambda: connection.execute(sql).fetchone())
         self.generation, self.device_id = row or ("", self._wanted_id)
 
 

@@ -98,7 +98,10 @@ def parse_key(key: str) -> ObjectKey:
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """Records of one kind and generation, ready to be sealed; `json_bytes` is the size before compression."""
+    """Records of one kind and generation, ready to be sealed.
+
+    `json_bytes` is the size before compression; `complete` says that there were no further records.
+    """
 
     kind: str
     device_id: str
@@ -109,6 +112,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     body: bytes
     json_bytes: int
+    complete: bool
 
     @property
     def mark(self) -> int:
@@ -140,8 +144,8 @@ def encode(
     writer = _Writer(max_records, max_bytes)
     for block in blocks:
         if not writer.belongs(block) or not writer.add(block, _unsealed(block, after)):
-            break
-    return writer.finish()
+            return writer.finish(complete=False)
+    return writer.finish(complete=True)
 
 
 def lines(records: Sequence[Record]) -> bytes:
@@ -217,7 +221,7 @@ class _Writer:
             time.sleep(0)  # lets a host that waits for the interpreter's lock have it
         return len(records) < room
 
-    def finish(self) -> Batch | None:
+    def finish(self, complete: bool) -> Batch | None:
         """The batch, or None if nothing was added."""
         if self.block is None or not self.records:
             return None
@@ -231,6 +235,7 @@ class _Writer:
             records=self.records,
             body=b"".join([*self._parts, self._gzip.flush()]),
             json_bytes=self.json_bytes,
+            complete=complete,
         )
 
     def _add_slice(self, records: list[Record]) -> bool:

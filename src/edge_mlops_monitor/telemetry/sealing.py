@@ -46,8 +46,7 @@ class Sealer:
     def seal_one(self, kind: str, max_records: int | None = None, group: str = "") -> Batch | None:
         """Seal one object; None where every record of the kind is sealed, or there is no sink."""
         while self.sinks:
-            with self.store.transaction() as tx:
-                mark, purges = tx.sealed(kind), tx.get(outbox.PURGES)
+            mark, purges = self.store.sealed(kind), self.store.get(outbox.PURGES)
             batch = self._encode(kind, mark, max_records)
             if batch is None or self._commit(batch, mark, purges, group):
                 return batch

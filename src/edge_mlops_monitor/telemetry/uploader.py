@@ -32,6 +32,7 @@ Progress = Callable[[int], object]
 
 LEASE_SECONDS = 10.0  # how often the lease is renewed
 IDLE_SECONDS = 30.0  # how often a process without the lease asks for it
+SENDING_SECONDS = 30.0  # for which a round goes on after sealing, if as much was not sent as was sealed
 LONGEST_PAUSE = 120.0  # in `drain`: what asks for more patience than that is left to a later upload
 
 
@@ -80,6 +81,8 @@ class Uploader:
         self.sealer = Sealer(store, tuple(sinks), settings)
         self.routes = {name: Route(name, make, settings, self.rng) for name, make in sinks.items()}
         self._to_seal: list[str] = []
+        self._last_sealed = 0.0
+        self._owed = 0  # objects sealed in the round for which none has been sent yet
         self._next_round: float | None = None
         self._lease_checked: float | None = None
         self._holds_lease = False
@@ -98,9 +101,12 @@ class Uploader:
             if self._next_round is None:
                 # A fleet that comes back all at once does not upload in the same second.
                 self._next_round = now + self.rng.uniform(0.0, self.settings.upload_interval_seconds)
-            if now >= self._next_round:
+            if now >= self._next_round and self._round_is_over(now):
                 self._begin_round(now)
-            return 0.0 if self._advance(now) else self._wait(now)
+            if self._advance(now):
+                return 0.0
+            self._owed = 0
+            return self._wait(now)
 
     def drain(self, timeout: float | None = None, progress: Progress | None = None) -> dict[str, Any]:
         """Seal and send everything now, in at most `timeout` seconds and one round of attempts.
@@ -169,12 +175,19 @@ class Uploader:
             "dead_letters": len(outbox.dead_letters(self.store, name)),
         }
 
+    def _round_is_over(self, now: float) -> bool:
+        """Where a round takes longer than the interval, what comes last in it must have its turn as well."""
+        if self._to_seal:
+            return False
+        return self._owed <= 0 or not 0 <= now - self._last_sealed < SENDING_SECONDS
+
     def _begin_round(self, now: float) -> None:
         interval = self.settings.upload_interval_seconds
         assert self._next_round is not None
         missed = (now - self._next_round) // interval  # while the machine slept, or a long upload ran
         self._next_round += (missed + 1) * interval
         self._to_seal = [*URGENT, *OTHERS]
+        self._owed = 0
         for route in self.routes.values():
             route.begin_round(now)
 
@@ -188,7 +201,10 @@ class Uploader:
 
     def _seal_next(self) -> bool:
         try:
-            if self.sealer.seal_one(self._to_seal[0]) is None:
+            batch = self.sealer.seal_one(self._to_seal[0])
+            self._owed += batch is not None
+            self._last_sealed = self.clock.monotonic()
+            if batch is None or batch.complete:
                 self._to_seal.pop(0)
         except StoreFullError:
             self._to_seal = []  # nothing more fits: sending what is sealed makes room
@@ -211,6 +227,7 @@ class Uploader:
         if body is None:
             route.gone()
             return
+        self._owed -= 1
         self._settle(route, item, route.put(item, body))
 
     def _settle(self, route: Route, item: SealedObject, answer: Answer) -> None:
@@ -310,8 +327,11 @@ class Uploader:
     def _seal_all(self, began: float, timeout: float | None, progress: Progress | None) -> int:
         sealed = 0
         for kind in (*URGENT, *OTHERS):
-            while self._in_time(began, timeout) and self.sealer.seal_one(kind) is not None:
-                sealed += 1
+            complete = False
+            while not complete and self._in_time(began, timeout):
+                batch = self.sealer.seal_one(kind)
+                sealed += batch is not None
+                complete = batch is None or batch.complete
                 if progress is not None:
                     progress(outbox.pending_count(self.store))
         return sealed
