@@ -87,8 +87,10 @@ class Dispersion:
             return np.ones(segments.shape)
         count = segments[:, None] + 1e-9
         mean = dispersed / count
-        beyond = (mean > 1 + CERTAIN * np.sqrt(self._spread / count)) & (count >= LEAST_SEGMENTS)
-        return np.asarray(np.where(beyond, mean, 1.0).max(axis=1))
+        beyond = mean > 1 + CERTAIN * np.sqrt(self._spread / count)
+        if not np.count_nonzero(beyond):
+            return np.ones(segments.shape)
+        return np.asarray(np.where(beyond & (count >= LEAST_SEGMENTS), mean, 1.0).max(axis=1))
 
 
 def _added(kept: State, ratios: Floats, whole: NDArray[np.bool_]) -> tuple[Floats, Floats]:

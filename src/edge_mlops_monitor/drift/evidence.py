@@ -88,7 +88,7 @@ class Evidence:
         self.base = counts / self.tau_of_cells + 0.5
         in_one = [not reference.contexts for reference in references]
         self._without_context = np.array(in_one, dtype=bool)[self.feature_of]
-        self.fading = Fading(1 / np.array(MEMORIES), self.tau_of_cells)
+        self.fading = Fading(np.array([0.0, *(1 / rows for rows in MEMORIES)]), self.tau_of_cells)
         self.prior = np.array(PRIORS)
         self.dispersion = Dispersion(self.references, self.starts, SEGMENT_ROWS / self.tau)
         self._set_bets()

@@ -81,13 +81,16 @@ def agreement(side: NDArray[Any]) -> Floats:
     >>> agreement(np.array([[1, 1], [-1, 1], [0, 1]])).tolist()
     [[1.0], [1.0]]
     """
-    signed = side.astype(np.float32)  # exact: counts of a few thousand rows at most
-    place = _places(side.shape[-1])
-    product, both = (
-        (np.swapaxes(part, -1, -2) @ part).reshape(*side.shape[:-2], -1).take(place, axis=-1)
-        for part in (signed, np.abs(signed))
-    )
-    return np.stack((both + product, both - product), axis=-2).astype(np.float64) / 2
+    two = np.empty((2, *side.shape), dtype=np.float32)  # exact: counts of a few thousand rows at most
+    two[1] = side
+    np.abs(two[1], out=two[0])
+    products = (np.swapaxes(two, -1, -2) @ two).reshape(*two.shape[:-2], -1)
+    both, product = products.take(_places(side.shape[-1]), axis=-1)
+    found = np.empty((*both.shape[:-1], 2, both.shape[-1]))
+    np.add(both, product, out=found[..., 0, :])
+    np.subtract(both, product, out=found[..., 1, :])
+    found *= 0.5
+    return found
 
 
 @lru_cache(maxsize=4)

@@ -127,8 +127,7 @@ class EvidenceJudge:
         if not counted.all():
             whole[1][~counted] = 0.0
         np.multiply(whole[1], whole[1], out=whole[2])
-        by_block = np.add.reduce(whole.reshape(3, batch.blocks, batch.rows, -1), axis=2)
-        return np.ascontiguousarray(by_block.transpose(1, 0, 2))
+        return np.asarray(np.einsum("mbrf->bmf", whole.reshape(3, batch.blocks, batch.rows, -1)))
 
     def _where(self, feature: int, batch: Batch, block: int) -> Where:
         return Where(self.stream, self.names[feature], batch.last_row(block), batch.last_ts(block))

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edge_mlops_monitor.drift.evidence import CALM, FINE, WARNED, WARNING
 from edge_mlops_monitor.drift.joint import Pairs, agreement
 from edge_mlops_monitor.drift.onset import log_rising
-from edge_mlops_monitor.drift.path import CEILING
+from edge_mlops_monitor.drift.path import HIGHEST
 
 Floats = NDArray[np.float64]
 Sides = NDArray[np.int8]
@@ -34,7 +34,6 @@ KEPT_ROWS = GROUP_ROWS * KEPT_GROUPS
 ODDS = np.log([3.0, 15.0])
 TILTS = np.concatenate((ODDS, -ODDS))
 LEANS = np.expm1(TILTS)
-HIGHEST = math.exp(CEILING)
 ENOUGH = 0.5  # evidence of a pair by itself
 
 

@@ -51,11 +51,14 @@ class Steps:
         others = self.contexts[start:end] != self.contexts[start]
         return slice(start, start + int(others.argmax()) if others.any() else end)
 
-    def cuts(self, stretch: slice) -> Codes:
-        """Where a segment ends within a stretch or at its end, counted from its beginning."""
-        row = self.first_row + stretch.start * STEP_ROWS
-        first = (SEGMENT_ROWS - row % SEGMENT_ROWS) // STEP_ROWS
-        return np.arange(first, stretch.stop - stretch.start + 1, SEGMENT_ROWS // STEP_ROWS)
+    def place(self, step: int) -> int:
+        """The number of a step in its segment."""
+        return (self.first_row // STEP_ROWS + step) % (SEGMENT_ROWS // STEP_ROWS)
+
+
+def sum_second(values: Floats) -> Floats:
+    """The sum over the second axis, as of the rows of each step; `sum` is slow where it is short."""
+    return np.asarray(np.einsum("ij...->i...", values))
 
 
 def _earlier(codes: Codes, cells: int) -> tuple[NDArray[np.uint8], Codes]:

@@ -78,11 +78,16 @@ def _highest_before(values: Floats, kept: Floats, epoch: int, done: int) -> Floa
 
     `kept` holds the highest of this epoch, of which `done` rows are over, and of the epoch before.
     """
+    if not done:
+        kept[1], kept[0] = kept[0], -np.inf
     end = done + len(values)
+    if end <= epoch:
+        before = np.maximum.accumulate(np.concatenate((kept[:1], values)), axis=0)
+        kept[0] = before[-1]
+        return np.asarray(np.maximum(before[:-1], kept[1]))
     whole = -(-end // epoch)
     so_far = np.full((1 + whole * epoch, values.shape[1]), -np.inf)
-    so_far[0] = kept[1 if done else 0]  # of the epoch before
-    so_far[1] = kept[0]
+    so_far[:2] = kept[1], kept[0]
     so_far[1 + done : 1 + end] = values
     epochs = so_far[1:].reshape(whole, epoch, -1)
     np.maximum.accumulate(epochs, axis=1, out=epochs)
