@@ -244,6 +244,24 @@ def test_the_e_detector_says_in_one_sentence_what_it_cannot_use(bad: Any) -> Non
             detector.update_many(bad)
 
 
+@pytest.mark.parametrize("rows", [7000, 12_345, 20_000])
+def test_what_the_e_detector_finds_and_keeps_depends_on_no_length_of_calls(rows: int) -> None:
+    rng = np.random.default_rng(7)
+    reference, values = rng.normal(size=1000), rng.normal(size=rows)
+    values[500:600] += 1.0
+    found: list[tuple[list[int], dict[str, Any]]] = []
+    for size in (rows, 40):
+        detector, fired = drift.detector("e_detector", reference=reference), []
+        for begin in range(0, rows, size):
+            fired += [begin + index for index in detector.update_many(values[begin : begin + size])]
+        found.append((fired, detector._judge.arrays))
+    (at_once, kept), (in_parts, also) = found
+    assert len(at_once) == 1
+    assert at_once == in_parts
+    for name, array in kept.items():
+        np.testing.assert_array_equal(array, also[name], err_msg=name)
+
+
 @pytest.mark.parametrize("name", [name for name in DETECTORS if name not in OF_ERRORS])
 def test_huge_numbers_are_taken_without_a_warning(name: str) -> None:
     for scale in (2.0**60, 1e-300, 1e150, 1.3e307):

@@ -81,9 +81,12 @@ class History:
     def append(self, steps: Taken, part: slice) -> None:
         """Take in a part of these steps, put into the rings when there are enough or somebody looks."""
         first = steps.first_row // STEP_ROWS + part.start
+        self._end = first + part.stop - part.start
+        oldest = (self._end // BLOCK_STEPS - RING) * BLOCK_STEPS
+        if first < oldest:  # what came before would be overwritten
+            self._waiting, first, part = [], oldest, slice(part.start + oldest - first, part.stop)
         if not self._waiting:
             self._first = first
-        self._end = first + part.stop - part.start
         self._waiting.append(
             {
                 "counts": steps.counts[part].astype(np.uint8),

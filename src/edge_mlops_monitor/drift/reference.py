@@ -142,25 +142,26 @@ def build_feature(
     segment: int = 0,
     context: str = "",
     labels: Sequence[str] | None = None,
+    checks: bool = True,
     **stream: Any,
 ) -> FeatureReference:
     """The reference of one feature from its time-ordered values (None is missing).
 
     A column that holds text is a category, unless fewer than one in ten values are text: those are faults,
     and leave out their rows. With `segment`, the rows are stretches of so many rows with gaps between them,
-    as a device learns them. `labels` are the rows' contexts, of kind `context`.
+    as a device learns them. `labels` are the rows' contexts, of kind `context`. Without `checks` it lacks
+    what the checks of data quality need.
 
     >>> build_feature("inputs.a", [0.5 * i for i in range(100)]).quantiles[4]
     25.0
     """
     if name.startswith(ERRORS):
         # Of errors nothing is wrong but their size: equal ones are no stuck sensor.
-        found, _, _ = _numeric(name, numbers(column), keep_values, segment, stream)
-        return msgspec.structs.replace(found, runs=RunLengths(), quality=None)
+        return _numeric(name, numbers(column), keep_values, segment, False, stream)[0]
     text = _texts(column)
     if not categorical and _mostly_numbers(column, int(text.sum())):
         stays = ~_in_stretches(text, segment)
-        found, values, codes = _numeric(name, numbers(column)[stays], keep_values, segment, stream)
+        found, values, codes = _numeric(name, numbers(column)[stays], keep_values, segment, checks, stream)
         if text.any():
             labels = None if labels is None else [labels[row] for row in np.flatnonzero(stays).tolist()]
             found = msgspec.structs.replace(found, quality=with_texts(found.quality, text, _worth_of_marks))
@@ -210,7 +211,12 @@ def _worth_of_marks(series: NDArray[np.int64]) -> float:
 
 
 def _numeric(
-    name: str, values: NDArray[np.float64], keep: bool, segment: int, stream: dict[str, Any]
+    name: str,
+    values: NDArray[np.float64],
+    keep: bool,
+    segment: int,
+    checks: bool,
+    stream: dict[str, Any],
 ) -> Built:
     finite = values[~np.isnan(values)]
     if not len(finite):
@@ -234,8 +240,8 @@ def _numeric(
         sd=sd,
         spread=spread,
         quantiles=[float(q) for q in np.quantile(finite, QUANTILES, method="nearest")],
-        runs=RunLengths() if bins.few else run_lengths(values, segment),
-        quality=healthy(values, _worth_of_marks),
+        runs=run_lengths(values, segment) if checks and not bins.few else RunLengths(),
+        quality=healthy(values, _worth_of_marks) if checks else None,
         values=finite.tolist() if keep else None,
         one_way=_goes_one_way(finite),
         **stream,

@@ -51,7 +51,7 @@ class EDetector:
         self.average_run_length = average_run_length
         self.minimum_effect = minimum_effect
         column = sample_column("e_detector", reference)
-        self._reference = build_feature("x", column, categorical=categorical)
+        self._reference = build_feature("x", column, categorical=categorical, checks=False)
         if self._reference.lacks:
             raise DataError(f"e_detector cannot decide: {self._reference.lacks}")
         settings = Settings(average_run_length=average_run_length, minimum_effect=minimum_effect)
