@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 SEGMENT_ROWS = 100  # rows between two settings of the bets
-AT_ONCE = 20_000
+AT_ONCE = 30_000  # cells of all steps
 
 
 class Steps:
