@@ -16,11 +16,10 @@ from edge_mlops_monitor.drift.learning import Learning
 from edge_mlops_monitor.drift.lookup import References
 from edge_mlops_monitor.drift.reference import FeatureReference, Stream
 from edge_mlops_monitor.drift.settings import Settings
-from edge_mlops_monitor.drift.six_bytes import WIDTH
 from edge_mlops_monitor.drift.stream import Watch
 from edge_mlops_monitor.quality.arrival import Known
 
-VERSION = 7
+VERSION = 6
 
 
 class _Array(msgspec.Struct, frozen=True, array_like=True):
@@ -188,11 +187,11 @@ def _laid_out(groups: list[Learning], lay: Callable[[bytes], bytes]) -> list[Lea
 
 def _by_byte(numbers: bytes) -> bytes:
     """The first bytes of all numbers, then the second ones and so on, which compresses better."""
-    return bytes(np.frombuffer(numbers, dtype=np.uint8).reshape(-1, WIDTH).T.tobytes())
+    return bytes(np.frombuffer(numbers, dtype=np.uint8).reshape(-1, 8).T.tobytes())
 
 
 def _by_number(laid: bytes) -> bytes:
-    return bytes(np.frombuffer(laid, dtype=np.uint8).reshape(WIDTH, -1).T.tobytes())
+    return bytes(np.frombuffer(laid, dtype=np.uint8).reshape(8, -1).T.tobytes())
 
 
 def _plain(value: Any) -> Any:
