@@ -143,18 +143,26 @@ def rivers_adwin(numbers: Any) -> tuple[float, str]:
     return float(done.stdout) / len(numbers) * 1e6, "same run"
 
 
-def kept(features: int, *, learns: bool = False) -> int:
-    """Bytes of the state of so many features after 5000 rows, as they are kept in the database."""
+def kept(features: int, *, learns: bool = False, text: int = 0) -> int:
+    """Bytes of the state of so many features after 5000 rows, as they are kept in the database.
+
+    With `text` one row in so many holds text.
+    """
     rng = np.random.default_rng(2)
     names = [f"inputs.x{i}" for i in range(features)]
     references = [] if learns else build({name: rng.normal(size=REFERENCE) for name in names})
     watcher = Watcher(Settings(), references)
-    watcher.update(STREAM, {name: rng.normal(size=5000) for name in names}, list(range(5000)))
+    columns: dict[str, Any] = {name: rng.normal(size=5000) for name in names}
+    if text:
+        columns = {name: column.tolist() for name, column in columns.items()}
+        for column in columns.values():
+            column[::text] = ["ERR"] * len(column[::text])
+    watcher.update(STREAM, columns, list(range(5000)))
     return len(watcher.state())
 
 
 def state() -> list[dict[str, Any]]:
-    """Bytes of state for each feature, of many, of two, and while a reference is learned."""
+    """Bytes of state for each feature, of many, of two, and of one or two while a reference is learned."""
     few, some, many = (kept(features) for features in (2, 20, 40))
     return [
         figure(
@@ -171,6 +179,18 @@ def state() -> list[dict[str, Any]]:
             "bytes",
             goal=STATE_GOAL,
             note="the sample that it is made of, at most 1000 rows",
+        ),
+        figure(
+            "state of an only feature while the reference is learned",
+            kept(1, learns=True),
+            "bytes",
+            goal=STATE_GOAL,
+        ),
+        figure(
+            "state of an only feature with text in one of 11 rows while the reference is learned",
+            kept(1, learns=True, text=11),
+            "bytes",
+            goal=STATE_GOAL,
         ),
     ]
 

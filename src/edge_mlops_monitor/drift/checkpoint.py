@@ -19,7 +19,8 @@ from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.stream import Watch
 from edge_mlops_monitor.quality.arrival import Known
 
-VERSION = 6
+VERSION = 7
+MEMORY = 5  # of 9
 
 
 class _Array(msgspec.Struct, frozen=True, array_like=True):
@@ -84,7 +85,9 @@ def save(
         references=references.all(),
         streams=[_save_stream(watch, references) for watch in streams.values()],
     )
-    return zlib.compress(msgspec.msgpack.encode(state, enc_hook=_plain))  # half as much for the flash
+    # Half as much for the flash. In short blocks, so that each sort of bytes has a code of its own.
+    compressor = zlib.compressobj(memLevel=MEMORY)
+    return compressor.compress(msgspec.msgpack.encode(state, enc_hook=_plain)) + compressor.flush()
 
 
 def restore(
@@ -121,20 +124,19 @@ def _save_stream(watch: Watch, references: References) -> _Stream:
         names=watch.judge.names,
         watched=[kept.get(id(one), one) for one in watch.judge.references],
         alarms=watch.judge.alarms,
-        judge={name: _packed(array) for name, array in watch.judge.arrays.items()},
+        judge=_all_packed(watch.judge.arrays),
         faults=watch.checking.open,
         arrival=watch.arriving.arrival.known,
-        arrival_rates={name: _packed(array) for name, array in watch.arriving.arrival.rates.arrays.items()},
+        arrival_rates=_all_packed(watch.arriving.arrival.rates.arrays),
         arriving=watch.arriving.open,
-        checks={name: _packed(array) for name, array in watch.checking.arrays.items()},
+        checks=_all_packed(watch.checking.arrays),
         groups=watch.groups.open,
         joint=_save_joint(watch.together.judge) if watch.together.judge else None,
     )
 
 
 def _save_joint(judge: JointJudge) -> _Joint:
-    arrays = {name: _packed(array) for name, array in judge.evidence.save().items()}
-    return _Joint(alarm=judge.alarm, arrays=arrays)
+    return _Joint(alarm=judge.alarm, arrays=_all_packed(judge.evidence.save()))
 
 
 def _restore_stream(saved: _Stream, settings: Settings, references: References) -> Watch:
@@ -154,23 +156,19 @@ def _restore_stream(saved: _Stream, settings: Settings, references: References) 
     watch.pending, watch.pending_ts = saved.pending, saved.pending_ts
     watch.judge.alarms = saved.alarms
     watch.groups.open = saved.groups
-    for name, array in watch.judge.arrays.items():
-        array[...] = _unpacked(saved.judge[name], array)
-    checks = watch.checking.arrays
-    watch.checking.put({name: _unpacked(saved.checks[name], array) for name, array in checks.items()})
+    arrays = watch.judge.arrays
+    for name, kept in _all_unpacked(saved.judge, arrays).items():
+        arrays[name][...] = kept
+    watch.checking.put(_all_unpacked(saved.checks, watch.checking.arrays))
     watch.checking.open = saved.faults
     arrival = watch.arriving.arrival
-    rates = arrival.rates.arrays
-    arrival.put(
-        saved.arrival, {name: _unpacked(saved.arrival_rates[name], array) for name, array in rates.items()}
-    )
+    arrival.put(saved.arrival, _all_unpacked(saved.arrival_rates, arrival.rates.arrays))
     watch.arriving.open = saved.arriving
     watch.judge.resume()
     if saved.joint is not None:
         judge = watch.together.resume()
-        judge.alarm, kept = saved.joint.alarm, saved.joint.arrays
-        fresh = judge.evidence.save()
-        judge.evidence.restore({name: _unpacked(kept[name], array) for name, array in fresh.items()})
+        judge.alarm = saved.joint.alarm
+        judge.evidence.restore(_all_unpacked(saved.joint.arrays, judge.evidence.save()))
     return watch
 
 
@@ -197,6 +195,18 @@ def _by_number(laid: bytes) -> bytes:
 def _plain(value: Any) -> Any:
     """What came in where a number or text was expected."""
     return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def _all_packed(arrays: Mapping[str, NDArray[Any]]) -> dict[str, _Array]:
+    """Those that hold anything but zeros: a stream that only learns has a hundred that do not."""
+    return {name: _packed(array) for name, array in arrays.items() if array.any()}
+
+
+def _all_unpacked(packed: Mapping[str, _Array], like: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {
+        name: _unpacked(packed[name], array) if name in packed else np.zeros_like(array)
+        for name, array in like.items()
+    }
 
 
 def _packed(array: NDArray[Any]) -> _Array:

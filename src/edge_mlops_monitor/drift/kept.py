@@ -1,7 +1,7 @@
-"""What is kept of one feature while its reference is learned: every value exactly, in little memory.
+"""What is kept of one feature while its reference is learned: every value exactly, in at most eight bytes.
 
-A number takes eight bytes. What a float does not hold, text and the largest integers, takes one byte, which
-says which of a few labels it is.
+What a float does not hold, text and the largest integers, is a NaN whose payload says which of a few labels
+it is. Where no number came, the payload is all that is kept, in one byte.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from edge_mlops_monitor.drift.reference import Column
 
 MOST_LABELS = 64
 FREQUENT = MANY_LABELS + 2  # labels that stay when there are more; a reference has bins for fewer
-RARE = 255  # the code of a label that was too rare to be remembered
+TEXT, INTEGER = 0, 128  # codes are the place in `labels` + 1, and this
+RARE = 255  # the code of a text that was too rare to be remembered
 EXACT = 1e15  # integers from here on are labels too, since a float takes several for one
-MISSING = np.array([np.nan]).tobytes()
+NAN = np.uint64(0x7FF8_0000_0000_0000)  # a missing value; the bits after it are codes
+MISSING = NAN.tobytes()
+
+Words = NDArray[np.uint64]  # the bits of floats
 
 
 class Kept(msgspec.Struct):
@@ -35,20 +39,41 @@ class Kept(msgspec.Struct):
     [0.1, 'cat', None]
     """
 
-    numbers: bytes = b""
-    codes: bytes = b""  # 0 where a number says it all, else the place in `labels` + 1, or RARE
+    numbers: bytes = b""  # empty where no number came,
+    codes: bytes = b""  # and else this
     labels: tuple[str, ...] = ()
 
     def put(self, place: int, values: Column) -> None:
         """Put values at `place` and those after it, in place of what was there."""
-        numbers = as_floats(values)
-        if self.numbers or not np.isnan(numbers).all():
-            self.numbers = written(self.numbers, place, numbers.tobytes(), MISSING)
-        texts = _texts(values, numbers)
-        if self.codes or texts:
-            for row in range(len(values)):  # one by one, so that nothing depends on how many come at once
-                code = self._code(texts[row]) if row in texts else 0
-                self.codes = written(self.codes, place + row, bytes([code]), b"\0")
+        numbers = np.array(as_floats(values))
+        missing = np.isnan(numbers)
+        numbers[missing] = np.nan
+        if self.codes and not missing.all():
+            self._keep(self._words(), False)
+        words, begin = numbers.view(np.uint64), 0
+        for row, text in _texts(values, numbers).items():  # one by one, however many come at once
+            self._write(place + begin, words[begin:row], missing)
+            words[row] = NAN + np.uint64(self._code(text) + (TEXT if missing[row] else INTEGER))
+            begin = row
+        self._write(place + begin, words[begin:], missing)
+
+    def _write(self, place: int, words: Words, missing: NDArray[np.bool_]) -> None:
+        if self.numbers or not missing.all():
+            self.numbers = written(self.numbers, place, words.tobytes(), MISSING)
+        else:
+            self.codes = written(self.codes, place, _codes_of(words).tobytes(), b"\0")
+
+    def _keep(self, words: Words, missing: bool) -> None:
+        """Keep this in place of all that was; whether no number is among it."""
+        self.numbers = b"" if missing else words.tobytes()
+        self.codes = _codes_of(words).tobytes() if missing else b""
+
+    def _words(self, rows: int = 0) -> Words:
+        """The bits of the floats of at least so many rows."""
+        if self.numbers:
+            return np.array(np.frombuffer(written(self.numbers, rows, b"", MISSING), dtype=np.uint64))
+        codes = np.frombuffer(written(self.codes, rows, b"", b"\0"), dtype=np.uint8)
+        return np.asarray(NAN + codes.astype(np.uint64))
 
     def _code(self, text: str) -> int:
         if text not in self.labels:
@@ -58,33 +83,48 @@ class Kept(msgspec.Struct):
         return self.labels.index(text) + 1
 
     def _forget(self) -> None:
-        """Forget the labels that are rarest here."""
-        codes = np.frombuffer(self.codes, dtype=np.uint8)
-        counts = np.bincount(codes, minlength=RARE)[1 : MOST_LABELS + 1]
+        """Forget the labels that are rarest here; integers among them become floats."""
+        words = self._words()
+        codes = _codes_of(words)
+        counts = np.bincount(codes[codes != RARE] % INTEGER, minlength=MOST_LABELS + 1)[1:]
         stay = np.argsort(-counts, kind="stable")[:FREQUENT].tolist()
-        new = np.full(RARE + 1, RARE, dtype=np.uint8)
-        new[[0, *(old + 1 for old in stay)]] = range(len(stay) + 1)
-        self.codes = new[codes].tobytes()
-        self.labels = tuple(self.labels[old] for old in stay)
+        for place, text in enumerate(self.labels):
+            new = stay.index(place) + 1 if place in stay else 0
+            words[codes == TEXT + place + 1] = NAN + np.uint64(TEXT + new if new else RARE)
+            if (large := codes == INTEGER + place + 1).any():
+                words[large] = NAN + np.uint64(INTEGER + new) if new else _bits(float(int(text)))
+        self._keep(words, bool(np.isnan(words.view(np.float64)).all()))
+        self.labels = tuple(self.labels[place] for place in stay)
 
     def column(self, places: Sequence[int] | NDArray[np.int64]) -> Column:
         """The values at these places; a list where there is text among them, else numbers."""
-        ends = max(places, default=-1) + 1
-        rows = np.asarray(places, dtype=np.int64)
-        numbers = np.frombuffer(written(self.numbers, ends, b"", MISSING), dtype=np.float64)[rows]
-        codes = np.frombuffer(written(self.codes, ends, b"", b"\0"), dtype=np.uint8)[rows]
-        if not (np.isnan(numbers) & (codes > 0)).any():
+        words = self._words(max(places, default=-1) + 1)[np.asarray(places, dtype=np.int64)]
+        numbers, codes = words.view(np.float64), _codes_of(words)
+        for place, text in enumerate(self.labels):
+            if (large := codes == INTEGER + place + 1).any():
+                numbers[large] = float(int(text))
+        if not ((codes > 0) & np.isnan(numbers)).any():
             return numbers
         pairs = zip(numbers.tolist(), codes.tolist(), strict=True)
         return [self._value(row, number, code) for row, (number, code) in enumerate(pairs)]
 
     def _value(self, row: int, number: float, code: int) -> Any:
-        if code in (0, RARE) and number == number:
-            return number
         if code == RARE:
             return f"{row} rare"  # each counts as seen once
-        text = self.labels[code - 1] if code else None
-        return int(text) if text is not None and number == number else text
+        if code == 0:
+            return None if number != number else number
+        text = self.labels[code % INTEGER - 1]
+        return text if code < INTEGER else int(text)
+
+
+def _codes_of(words: Words) -> NDArray[np.uint8]:
+    """The codes that NaNs carry; 0 for numbers and what is missing."""
+    above = words - NAN
+    return np.asarray(np.where(above <= RARE, above, 0).astype(np.uint8))
+
+
+def _bits(number: float) -> Words:
+    return np.array(number).view(np.uint64)
 
 
 def _texts(values: Column, numbers: NDArray[np.float64]) -> dict[int, str]:
