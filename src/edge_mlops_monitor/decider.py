@@ -7,41 +7,36 @@ again, so that a restart changes no decision.
 
 from __future__ import annotations
 
-import threading
 import time
 import zlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from edge_mlops_monitor import leases, lifetime
-from edge_mlops_monitor.blocks import FIELDS, SEQ_BITS, SEQ_MASK, Block
+from edge_mlops_monitor.blocks import SEQ_BITS, SEQ_MASK, Block
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.erasure import PURGED_BEFORE
 from edge_mlops_monitor.errors import StoreError
-from edge_mlops_monitor.features import ERRORS, Columns, columns_of
+from edge_mlops_monitor.features import ERRORS
 from edge_mlops_monitor.joining import LABELS, Joining
 from edge_mlops_monitor.records import DriftResult, Event
-from edge_mlops_monitor.store import Store
+from edge_mlops_monitor.store import LAST_KEY, Store
+from edge_mlops_monitor.streams import Rows, Stream, streams_of
 from edge_mlops_monitor.transaction import Transaction
+from edge_mlops_monitor.turns import Turns
 
 STATE = "decider"
 FEATURES = "features"  # what `status` shows of each feature, without waking NumPy
 PERFORMANCE = "performance"  # the same of labels and figures
 CHECKPOINT_SECONDS = 600.0
 ORDERS = ("rebaseline", "acknowledged", "reference_set")  # events by which users tell the decider something
-TS, MODEL, VERSION, SOURCE, INPUTS, OUTPUTS, ERROR = (
-    FIELDS["predictions"].index(name)
-    for name in ("ts", "model", "model_version", "source", "inputs", "outputs", "error")
-)
+NO_END = {"predictions": LAST_KEY, "actuals": LAST_KEY}  # of what is decided about in one go
 REFERENCE = "reference/"  # state names under which `set_reference_data` leaves values
 
-Stream = tuple[str | None, str | None, str | None]
 Finding = DriftResult | Event
-Rows = tuple[Stream, Columns, list[float]]
 
 
 class Checkpoint(msgspec.Struct, kw_only=True):
@@ -77,7 +72,7 @@ class Decider:
         self._clock = clock or Clock()
         self._on_found = on_found
         self._profile_seconds = profile_seconds
-        self._lock = threading.RLock()
+        self._lock = Turns()
         self._watcher: Any = None
         self._joining = Joining(settings, (), "")
         self._profiler: Any = None
@@ -85,10 +80,13 @@ class Decider:
         self._checkpoint = Checkpoint()
         self._written_at = 0.0
 
-    def step(self, now: float, deadline: float | None = None) -> float | None:
+    def step(
+        self, now: float, deadline: float | None = None, ends: Mapping[str, int] = NO_END
+    ) -> float | None:
         """Decide about everything that was stored since the last step, if this process holds the lease.
 
-        Past the monotonic time `deadline` the rest is left to the next step, then wanted at once (0.0).
+        Past the monotonic time `deadline`, and past these block keys by kind, the rest is left to the next
+        step, then wanted at once (0.0).
         """
         store = self._open_store()
         with self._lock:
@@ -99,8 +97,9 @@ class Decider:
                 self._restore(store)
                 self._profiler = self._restored_profiler(store)
                 self._written_at = now
-            moved = self._catch_up(store, commit=True, deadline=deadline)
+            moved = self._catch_up(store, commit=True, deadline=deadline, ends=ends)
             late = deadline is not None and self._clock.monotonic() > deadline
+            late = late or (ends is not NO_END and store.newest_key("predictions") > self._checkpoint.cursor)
             if not late:
                 self._listen(store)
             self._profiler.rest(now)
@@ -112,7 +111,8 @@ class Decider:
         """The answer for every feature as of now, without waiting for the next step."""
         store = self._open_store()
         with self._lock:
-            self.step(self._clock.monotonic())
+            # Not what is logged meanwhile: where programs log faster than we decide there would be no end.
+            self.step(self._clock.monotonic(), ends=_ends(store))
             if self._watcher is not None:
                 return _checked(self._watcher, self._joining)
         return _checked(*self._peek(store))
@@ -145,16 +145,18 @@ class Decider:
     def close(self) -> None:
         """Write the state down and let another process decide."""
         with self._lock:
-            if self._watcher is not None:
-                store = self._open_store()
-                self._profiler.close()
-                self._commit(store, [])
+            store = self._open_store()
+            try:
+                if self._watcher is not None:
+                    self._profiler.close()
+                    self._commit(store, [])
+            finally:  # also where nothing can be written: another process takes over
                 leases.release(store, "decide")
                 self._watcher = self._profiler = None
 
     def after_fork(self) -> None:
         """In the child: the parent decides."""
-        self._lock = threading.RLock()
+        self._lock = Turns()
         self._watcher = self._profiler = None
 
     def _peek(self, store: Store) -> tuple[Any, Joining]:
@@ -162,7 +164,7 @@ class Decider:
         mine = self._watcher, self._joining, self._estimates, self._checkpoint
         try:
             self._restore(store)
-            self._catch_up(store, commit=False)
+            self._catch_up(store, commit=False, ends=_ends(store))
             return self._watcher, self._joining
         finally:
             self._watcher, self._joining, self._estimates, self._checkpoint = mine
@@ -188,12 +190,19 @@ class Decider:
         self._joining, self._estimates, self._checkpoint = joining, estimates, checkpoint
         self._watcher = watcher
 
-    def _catch_up(self, store: Store, *, commit: bool, deadline: float | None = None) -> bool:
+    def _catch_up(
+        self,
+        store: Store,
+        *,
+        commit: bool,
+        deadline: float | None = None,
+        ends: Mapping[str, int] = NO_END,
+    ) -> bool:
         moved = self._obey(store)
         if moved and commit:
             # At once: after a crash what was decided before an order must not be decided after it.
             self._commit(store, [])
-        while found := store.blocks("predictions", after=self._checkpoint.cursor, limit=1):
+        while found := store.blocks("predictions", self._checkpoint.cursor, 1, ends["predictions"]):
             findings = self._undecided(found[0]) + self._decide(found[0], commit)
             findings += self._joining.meet(found[0])
             self._checkpoint.cursor = found[0].key
@@ -203,7 +212,7 @@ class Decider:
             if deadline is not None and self._clock.monotonic() > deadline:
                 return moved
             time.sleep(0)  # let the host's threads run between two blocks
-        return self._read_labels(store, commit=commit, deadline=deadline) or moved
+        return self._read_labels(store, commit=commit, deadline=deadline, ends=ends) or moved
 
     def _listen(self, store: Store) -> None:
         """Say which streams are silent, now that every row is taken in."""
@@ -228,10 +237,12 @@ class Decider:
         )
         return [event]
 
-    def _read_labels(self, store: Store, *, commit: bool, deadline: float | None) -> bool:
+    def _read_labels(
+        self, store: Store, *, commit: bool, deadline: float | None, ends: Mapping[str, int]
+    ) -> bool:
         """Take in the labels that came, once all predictions are; whether there were any."""
         moved = False
-        while found := store.blocks("actuals", after=self._joining.cursor, limit=1):
+        while found := store.blocks("actuals", self._joining.cursor, 1, ends["actuals"]):
             findings = self._joining.take(store, found[0])
             moved = True
             if findings and commit:
@@ -243,7 +254,7 @@ class Decider:
 
     def _decide(self, block: Block, commit: bool) -> list[Finding]:
         findings: list[Finding] = []
-        streams = list(_streams(block))
+        streams = list(streams_of(block))
         for stream, columns, ts in streams:
             findings.extend(self._watcher.update(stream, columns, ts))
             if self._estimates is not None:
@@ -266,7 +277,7 @@ class Decider:
         while found := store.blocks("predictions", after=made.cursor, limit=1):
             if found[0].key > self._checkpoint.cursor:
                 break
-            self._profile(made, found[0], _streams(found[0]))
+            self._profile(made, found[0], streams_of(found[0]))
             time.sleep(0)
         return made
 
@@ -331,31 +342,9 @@ class Decider:
         self._written_at = self._clock.monotonic()
 
 
-def _streams(block: Block) -> Iterator[Rows]:
-    """The features of a block's predictions and their times, stream by stream."""
-    for stream, rows in _by_stream(block.rows()).items():
-        columns = columns_of([row[INPUTS] for row in rows], [row[OUTPUTS] for row in rows])
-        yield stream, columns, [row[TS] for row in rows]
-
-
-def _by_stream(rows: list[list[Any]]) -> dict[Stream, list[list[Any]]]:
-    """The rows of predictions that did not fail, by model, model version and source."""
-    streams: dict[Any, list[list[Any]]] = defaultdict(list)
-    for row in rows:
-        if row[ERROR] is None:
-            try:
-                streams[row[MODEL], row[VERSION], row[SOURCE]].append(row)
-            except TypeError:  # a list in place of a name
-                streams[str(row[MODEL]), str(row[VERSION]), str(row[SOURCE])].append(row)
-    named: dict[Stream, list[list[Any]]] = defaultdict(list)
-    for stream, found in streams.items():
-        named[_named(stream)] += found
-    return named
-
-
-def _named(stream: tuple[Any, Any, Any]) -> Stream:
-    model, version, source = (None if name is None else str(name) for name in stream)
-    return model, version, source
+def _ends(store: Store) -> dict[str, int]:
+    """The newest block of each kind that is decided about."""
+    return {kind: store.newest_key(kind) for kind in NO_END}
 
 
 def listed(status: dict[Stream, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:

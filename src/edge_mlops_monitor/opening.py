@@ -25,9 +25,20 @@ T = TypeVar("T")
 logger = logging.getLogger("edge_mlops_monitor")
 
 BUSY_SECONDS = 10.0
-POLL_SECONDS = 0.03  # within that SQLite looks every 1 to 10 ms; left to itself it slows to every 100
+POLL_SECONDS = 0.03  # within that SQLite looks every 1 to 12 ms; left to itself it slows to every 100
+MOST_REST_SECONDS = 0.015  # long enough for everybody who waits to look once
+REST_SHARE = 0.1  # of the time that the last commit took
 ALONE_SECONDS = 5.0
 SCRUBBED_PAGES = 64  # at a time: what is moved passes through the journal
+
+
+class Connection(sqlite3.Connection):
+    """A connection that knows how patient it is, and for how long it leaves the file to others."""
+
+    asked_at = 0.0  # monotonic seconds: since when somebody waits for the file
+    patience: float | None = None  # in place of BUSY_SECONDS, where there is less time
+    committed_at = 0.0
+    rest = 0.0  # after the last commit
 
 
 @contextmanager
@@ -51,7 +62,7 @@ def alone(path: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def connect(path: Path, max_bytes: int) -> sqlite3.Connection:
+def connect(path: Path, max_bytes: int) -> Connection:
     """A configured connection to an existing database; StoreError where it is another program's."""
     connection = _connection(path)
     try:
@@ -68,29 +79,41 @@ def connect(path: Path, max_bytes: int) -> sqlite3.Connection:
     return connection
 
 
-def patiently(work: Callable[[], T]) -> T:
+def patiently(connection: Connection, work: Callable[[], T]) -> T:
     """Do what another process may have to be waited for, for up to `BUSY_SECONDS`; it is begun again.
 
     Where several processes write all the time to a slow disk the file is free for a few milliseconds at a
     time, and whoever looks ten times a second meets them too seldom.
     """
-    until = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             return work()
         except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() >= until:
+            patience = BUSY_SECONDS if connection.patience is None else connection.patience
+            if not _is_busy(error) or time.monotonic() >= connection.asked_at + patience:
                 raise
 
 
-def begin(connection: sqlite3.Connection) -> None:
-    """Take the write lock."""
-    patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+def begin(connection: Connection, asked_at: float | None = None) -> None:
+    """Take the write lock, asked for now or at `asked_at`; on a slow disk others are let in before and after.
+
+    Nobody is told when the file is free, who waits looks now and then. Whoever took the lock again right
+    after a long commit would let in no other writer, and two that take turns would let in no reader.
+    """
+    time.sleep(max(0.0, connection.committed_at + connection.rest - time.monotonic()))
+    began = time.monotonic()
+    connection.asked_at = began if asked_at is None else asked_at
+    patiently(connection, lambda: connection.execute("BEGIN IMMEDIATE"))
+    if time.monotonic() - began > connection.rest:  # others write as well: before us, those who read
+        time.sleep(connection.rest)
 
 
-def commit(connection: sqlite3.Connection) -> None:
+def commit(connection: Connection) -> None:
     """Commit; what reads at the moment is waited for."""
-    patiently(lambda: connection.execute("COMMIT"))
+    connection.asked_at = time.monotonic()
+    patiently(connection, lambda: connection.execute("COMMIT"))
+    connection.committed_at = time.monotonic()
+    connection.rest = min(REST_SHARE * (connection.committed_at - connection.asked_at), MOST_REST_SECONDS)
 
 
 def size(path: Path) -> int:
@@ -179,14 +202,17 @@ def _locked(folder: int) -> bool:
     return True
 
 
-def _connection(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(
+def _connection(path: Path) -> Connection:
+    connection = sqlite3.connect(
         f"file:{quote(str(path.absolute()))}?mode=rw",
+        factory=Connection,
         uri=True,
         timeout=POLL_SECONDS,
         isolation_level=None,
         check_same_thread=False,
     )
+    connection.asked_at = time.monotonic()
+    return connection
 
 
 def _fill(path: Path) -> None:
@@ -204,7 +230,7 @@ def _fill(path: Path) -> None:
         connection.close()
 
 
-def _configure(connection: sqlite3.Connection) -> None:
+def _configure(connection: Connection) -> None:
     for pragma in (
         "trusted_schema = OFF",
         # ON, as in Debian, would write every freed page once more; FAST clears what is written anyway.
@@ -216,24 +242,40 @@ def _configure(connection: sqlite3.Connection) -> None:
         _ask(connection, f"PRAGMA {pragma}")
 
 
-def _ask(connection: sqlite3.Connection, sql: str) -> list[Any]:
-    return patiently(lambda: connection.execute(sql).fetchall())
+def _ask(connection: Connection, sql: str) -> list[Any]:
+    return patiently(connection, lambda: connection.execute(sql).fetchall())
 
 
-def scrub(connection: sqlite3.Connection) -> None:
+def scrub(connection: Connection) -> None:
     """Give the free pages back to the file system and empty the journal: both hold what was deleted."""
-    while connection.execute("PRAGMA freelist_count").fetchone()[0]:
+    more = True
+    while more:
         begin(connection)
         connection.execute(f"PRAGMA incremental_vacuum({SCRUBBED_PAGES})").fetchall()
+        more = connection.execute("PRAGMA freelist_count").fetchone()[0] > 0
         commit(connection)
-    connection.execute("PRAGMA journal_mode = DELETE")
-    connection.execute("PRAGMA journal_mode = PERSIST")
+    _remove_journal(connection)
     reserve(connection)
 
 
-def reserve(connection: sqlite3.Connection) -> None:
+def _remove_journal(connection: Connection) -> None:
+    """As `PRAGMA journal_mode = DELETE` does, which leaves it where it is if another process is writing."""
+    path = connection.execute("PRAGMA database_list").fetchone()[2]
+    begin(connection)  # nobody has it open now, and it is not needed: nothing was written yet
+    with suppress(FileNotFoundError):
+        os.unlink(f"{path}-journal")
+    commit(connection)
+
+
+def reserve(connection: Connection) -> None:
     """Leave free pages in the file and space in the journal, so that a full disk still lets us delete."""
-    connection.execute("CREATE TABLE reserve (bytes BLOB)")
-    connection.execute(f"INSERT INTO reserve VALUES (zeroblob({RESERVE_BYTES}))")
-    connection.execute(f"UPDATE reserve SET bytes = randomblob({RESERVE_BYTES})")
-    connection.execute("DROP TABLE reserve")
+    table = "CREATE TABLE IF NOT EXISTS reserve (bytes BLOB)"  # another process may do the same
+    for statements in (
+        (table, f"INSERT INTO reserve VALUES (zeroblob({RESERVE_BYTES}))"),
+        (table, f"UPDATE reserve SET bytes = randomblob({RESERVE_BYTES})"),
+        ("DROP TABLE IF EXISTS reserve",),
+    ):
+        begin(connection)
+        for statement in statements:
+            connection.execute(statement)
+        commit(connection)

@@ -101,11 +101,21 @@ def pending(
     return [_object(row) for row in rows]
 
 
-def pending_count(store: Store, sink: str | None = None) -> int:
-    """Objects that wait for `sink`, or for any sink."""
+def newest(store: Store) -> int:
+    """The id of the object sealed last of those that wait; 0 where there is none."""
+    return int(store.query("SELECT coalesce(max(id), 0) FROM objects")[0][0])
+
+
+def waits(store: Store, up_to: int) -> bool:
+    """Whether any sink still waits for an object with an id up to this."""
+    return bool(store.query("SELECT 1 FROM deliveries WHERE dead IS NULL AND object <= ? LIMIT 1", (up_to,)))
+
+
+def pending_count(store: Store, sink: str | None = None, up_to: int = 1 << 62) -> int:
+    """Objects that wait for `sink`, or for any sink those with an id up to `up_to`."""
     if sink is None:
-        sql = "SELECT count(DISTINCT object) FROM deliveries WHERE dead IS NULL"
-        return int(store.query(sql)[0][0])
+        sql = "SELECT count(DISTINCT object) FROM deliveries WHERE dead IS NULL AND object <= ?"
+        return int(store.query(sql, (up_to,))[0][0])
     sql = "SELECT count(*) FROM deliveries WHERE dead IS NULL AND sink = ?"
     return int(store.query(sql, (sink,))[0][0])
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from edge_mlops_monitor.capture.silence import SilentRecorder
 from edge_mlops_monitor.capture.snapshot import Snapshot, text_of
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.config import Config
-from edge_mlops_monitor.errors import ConfigError, DataError
+from edge_mlops_monitor.errors import ConfigError, DataError, StoreError
 from edge_mlops_monitor.identity import default_device_id, random_device_id
 from edge_mlops_monitor.records import Actual, DriftResult, Event
 from edge_mlops_monitor.store import Store
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("edge_mlops_monitor")
 
 STOP_SECONDS = 5.0  # the longest that each part of `stop` may take
+HURRY_SECONDS = 1.0  # the same once the database was waited for in vain
 DECIDING_SECONDS = 1.0
 DISABLED = "EDGE_MLOPS_MONITOR_DISABLED"
 
@@ -52,6 +54,7 @@ class Runtime:
         self.enabled = config.enabled and os.environ.get(DISABLED, "").lower() not in ("1", "true", "yes")
         self._store: Store | None = None
         self._opening = threading.Lock()
+        self._failure: tuple[float, StoreError] | None = None  # of the last attempt to open it, and its time
         self._sink_makers = sink_makers(config) if self.enabled else {}
         self._check_reference()
         self.recorder = self._recorder() if self.enabled else SilentRecorder()
@@ -91,10 +94,21 @@ class Runtime:
         store = self._store
         if store is not None:
             return store
+        asked_at = time.monotonic()
         with self._opening:
             if self._store is None:
-                self._store = self._open()
+                self._store = self._opened_since(asked_at)
             return self._store
+
+    def _opened_since(self, asked_at: float) -> Store:
+        """Open it; where another thread has tried in vain while we waited for it, that is the answer."""
+        if self._failure is not None and self._failure[0] >= asked_at:
+            raise type(self._failure[1])(str(self._failure[1])) from self._failure[1]
+        try:
+            return self._open()
+        except StoreError as error:
+            self._failure = time.monotonic(), error
+            raise
 
     def _open(self) -> Store:
         storage = self.config.storage
@@ -163,29 +177,47 @@ class Runtime:
         lifetime.at_exit_of_child(self)
 
     def stop(self) -> None:
-        """Bring what was logged to stable storage and end the threads, each within `STOP_SECONDS`."""
+        """Bring what was logged to stable storage and end the threads, each within `STOP_SECONDS`.
+
+        Where another process holds the database all of it takes little longer than one of them.
+        """
         if not self.enabled:
             return
-        self.stop_uploading()
-        self.stop_sampling()
-        self.recorder.flush(STOP_SECONDS)
-        deciding = "decider" in self._running
-        for name in ("decider", "notifier"):
-            self._stop(name)
-        if deciding and self._decider is not None:
-            self._quietly(partial(self._finish_deciding, self._decider))
-        self._quietly(partial(self.recorder.flush, STOP_SECONDS))
-        self.recorder.worker.stop(STOP_SECONDS)
-        self._running.clear()
-        if self._store is not None:
-            self._quietly(partial(leases.release, self._store, "system"))
-            self._store.close()
+        try:
+            self._be_patient(STOP_SECONDS)
+            self.stop_uploading()
+            self.stop_sampling()
+            seconds = STOP_SECONDS
+            if not self.recorder.flush(seconds):
+                seconds = HURRY_SECONDS
+                self._be_patient(seconds)
+            self._stop_deciding(seconds)
+            self._quietly(partial(self.recorder.flush, seconds))
+            self.recorder.worker.stop(STOP_SECONDS)
+            self._running.clear()
+            if self._store is not None:
+                self._quietly(partial(leases.release, self._store, "system"))
+                self._store.close()
+        finally:
+            self._be_patient(None)
 
-    def _finish_deciding(self, decider: Decider) -> None:
-        decider.step(self.clock.monotonic(), deadline=self.clock.monotonic() + STOP_SECONDS)
+    def _be_patient(self, seconds: float | None) -> None:
+        if self._store is not None:
+            self._store.be_patient(seconds)
+
+    def _stop_deciding(self, seconds: float) -> None:
+        deciding = "decider" in self._running
+        until = time.monotonic() + STOP_SECONDS
+        for name in ("decider", "notifier"):
+            self._stop(name, max(0.0, until - time.monotonic()))
+        if deciding and self._decider is not None and self._store is not None:
+            self._quietly(partial(self._finish_deciding, self._decider, seconds))
+            self._quietly(self._decider.close)
+
+    def _finish_deciding(self, decider: Decider, seconds: float) -> None:
+        decider.step(self.clock.monotonic(), deadline=self.clock.monotonic() + seconds)
         if self._notifier is not None and self._notifier.wanted:
             self._notifier.step(self.clock.monotonic())
-        decider.close()
 
     def stop_sampling(self) -> None:
         """Stop measuring."""
@@ -232,7 +264,12 @@ class Runtime:
         return self.decider.step(now, deadline=self.clock.monotonic() + DECIDING_SECONDS)
 
     def _upload(self, now: float) -> float | None:
-        return self.uploader.step(now)
+        uploader = self.uploader
+        try:
+            return uploader.step(now)
+        finally:
+            if "uploader" not in self._running:  # `stop` may not have waited for the end of a long step
+                uploader.let_go()
 
     @property
     def decider(self) -> Decider:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,8 +27,10 @@ from edge_mlops_monitor.errors import StoreCorruptError, StoreError
 from edge_mlops_monitor.records import Record
 from edge_mlops_monitor.retention import shrink
 from edge_mlops_monitor.transaction import Transaction
+from edge_mlops_monitor.turns import Turns
 
 T = TypeVar("T")
+LAST_KEY = 1 << 62  # beyond any
 _stores: weakref.WeakSet[Store] = weakref.WeakSet()  # of this process, for when it forks
 
 
@@ -70,10 +72,11 @@ class Store:
         self._create = create
         self._wanted_id = device_id
         self._default_id = default_device_id
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
+        self._lock = Turns()
+        self._connection: opening.Connection | None = None
         self._pid = 0
         self._file = b""
+        self._patience: float | None = None
         self._damaged = self._held = self._orphaned = False
         self.device_id = self.generation = ""
         _stores.add(self)
@@ -83,8 +86,9 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Hold the write lock; commit at the end, or roll all of it back on an exception."""
+        asked_at = time.monotonic()
         with self._connected() as connection:
-            opening.begin(connection)
+            opening.begin(connection, asked_at)
             pid = os.getpid()
             try:
                 tx = Transaction(self, connection)
@@ -109,9 +113,13 @@ class Store:
         rows = self.query("SELECT value FROM state WHERE name = ?", (name,))
         return bytes(rows[0][0]) if rows else None
 
-    def blocks(self, kind: str, after: int = 0, limit: int = 16) -> list[Block]:
-        """Up to `limit` blocks whose key is greater than `after`, oldest first."""
-        return self._blocks(kind, "b.key > ? ORDER BY b.key LIMIT ?", (after, limit))
+    def blocks(self, kind: str, after: int = 0, limit: int = 16, up_to: int = LAST_KEY) -> list[Block]:
+        """Up to `limit` blocks whose key is greater than `after` and at most `up_to`, oldest first."""
+        return self._blocks(kind, "b.key > ? AND b.key <= ? ORDER BY b.key LIMIT ?", (after, up_to, limit))
+
+    def newest_key(self, kind: str) -> int:
+        """The key of the newest block of a kind; 0 where there is none."""
+        return self._read(lambda connection: Transaction(self, connection).newest_key(kind))
 
     def newest(
         self,
@@ -124,7 +132,7 @@ class Store:
         source: str | None = None,
     ) -> Iterator[Record]:
         """The records of a kind, newest first; `since` and `until` are Unix seconds."""
-        below = 1 << 62
+        below = LAST_KEY
         where = "b.key < ? AND b.last_ts >= ? AND b.first_ts <= ? ORDER BY b.key DESC LIMIT 1"
         low, high = -1e300 if since is None else since, 1e300 if until is None else until
         left = limit
@@ -173,6 +181,12 @@ class Store:
         with self._connected() as connection:
             opening.scrub(connection)
 
+    def be_patient(self, seconds: float | None) -> None:
+        """Wait that long for other processes from now on, who waits already as well; None: as always."""
+        self._patience = seconds
+        if self._connection is not None:
+            self._connection.patience = seconds
+
     def close(self) -> None:
         """Close the connection of this process; the next use opens it again."""
         with self._lock:
@@ -205,18 +219,20 @@ class Store:
             _keep_for_ever(self._connection)
             self._orphaned = True
         self._connection = None
-        self._lock = threading.RLock()
+        self._lock = Turns()
         self._pid = os.getpid()
 
     def _blocks(self, kind: str, where: str, parameters: Sequence[Any]) -> list[Block]:
         return self._read(lambda connection: Transaction(self, connection).blocks(kind, where, parameters))
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        asked_at = time.monotonic()
         with self._connected() as connection:
-            return opening.patiently(lambda: work(connection))
+            connection.asked_at = asked_at
+            return opening.patiently(connection, lambda: work(connection))
 
     @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
+    def _connected(self) -> Iterator[opening.Connection]:
         if self._pid not in (0, os.getpid()):
             self.after_fork()
         if self._orphaned:
@@ -225,6 +241,7 @@ class Store:
             try:
                 if self._connection is None:
                     self._connection = self._open()
+                    self._connection.patience = self._patience
                 yield self._connection
             except sqlite3.Error as error:
                 explained = opening.explained(error, self.path)
@@ -253,7 +270,7 @@ class Store:
             return b""
         return f"{stat.st_dev}:{stat.st_ino}".encode()
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> opening.Connection:
         with opening.alone(self.path):
             # Another process that met the same damage may have begun a fresh one already.
             damaged, self._damaged = self._damaged and self._identity() == self._file, False
@@ -270,7 +287,7 @@ class Store:
                 reason = opening.set_aside(self.path, "damaged")
             return self._open_file(reason)
 
-    def _open_file(self, reason: str) -> sqlite3.Connection:
+    def _open_file(self, reason: str) -> opening.Connection:
         exists = opening.size(self.path) > 0
         if not exists and not self._create:
             raise StoreError(
@@ -293,7 +310,7 @@ class Store:
             raise
         return connection
 
-    def _prepare(self, connection: sqlite3.Connection, reason: str) -> None:
+    def _prepare(self, connection: opening.Connection, reason: str) -> None:
         """Migrate, and begin a generation where this boot, this file or this device has none yet."""
         file = self._file
         opening.begin(connection)
@@ -306,7 +323,7 @@ class Store:
             tx.write_sequences()
         opening.commit(connection)
 
-    def _fit(self, connection: sqlite3.Connection) -> None:
+    def _fit(self, connection: opening.Connection) -> None:
         """Shrink the file where the bound was lowered."""
         more = True
         while more:
@@ -328,9 +345,9 @@ class Store:
             return "new device id"
         return ""
 
-    def _read_names(self, connection: sqlite3.Connection) -> None:
+    def _read_names(self, connection: opening.Connection) -> None:
         sql = "SELECT name, device_id FROM generations ORDER BY number DESC LIMIT 1"
-        row = opening.patiently(lambda: connection.execute(sql).fetchone())
+        row = opening.patiently(connection, lambda: connection.execute(sql).fetchone())
         self.generation, self.device_id = row or ("", self._wanted_id)
 
 

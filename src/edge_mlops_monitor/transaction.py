@@ -126,6 +126,12 @@ class Transaction:
             for row in self.sql(sql, parameters)
         ]
 
+    def newest_key(self, kind: str) -> int:
+        """The key of the newest block of a kind; 0 where there is none."""
+        _check_kind(kind)
+        row: tuple[int] = self.sql(f"SELECT coalesce(max(key), 0) FROM {kind}").fetchone()
+        return row[0]
+
     def find_block(self, prediction_id: str) -> Block | None:
         """The block that holds a prediction, if it is still here."""
         row = self.sql("SELECT key FROM caller_ids WHERE id = ?", (prediction_id,)).fetchone()

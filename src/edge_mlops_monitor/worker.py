@@ -127,7 +127,8 @@ class Worker:
                 self._wake.clear()
                 delay = self.run_once(now)
                 due = self.clock.monotonic() + (self.interval if delay is None else delay)
-            self._wake.wait(max(0.0, min(due - self.clock.monotonic(), 3600.0)))
+            if not self._stopping:  # `stop` may have rung the bell that was cleared before the step
+                self._wake.wait(max(0.0, min(due - self.clock.monotonic(), 3600.0)))
 
     def _ended(self) -> bool:
         with self._lock:

@@ -281,9 +281,12 @@ class Recorder:
         """Commit everything that is buffered, in the calling thread."""
         with self._write_lock:
             waiters = [self._waiters.popleft() for _ in range(len(self._waiters))]
-            ok = self._write(halves_too=bool(waiters))
-        for waiter in waiters:
-            waiter.answer(ok)
+            ok = False
+            try:
+                ok = self._write(halves_too=bool(waiters))
+            finally:  # whatever went wrong, nobody waits for ever
+                for waiter in waiters:
+                    waiter.answer(ok)
         return ok
 
     def _start_worker(self) -> bool:

@@ -22,6 +22,7 @@ from edge_mlops_monitor.telemetry.renumbering import renumber
 from edge_mlops_monitor.telemetry.route import Route
 from edge_mlops_monitor.telemetry.sealing import OTHERS, URGENT, Sealer
 from edge_mlops_monitor.telemetry.sinks.sink import Accepted, Answer, Conflict, Never, Sink, TryAgain
+from edge_mlops_monitor.turns import Turns
 
 if TYPE_CHECKING:
     from edge_mlops_monitor.config.sections import Telemetry
@@ -87,7 +88,7 @@ class Uploader:
         self._lease_checked: float | None = None
         self._holds_lease = False
         self._stopping = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = Turns()
         self._pid = os.getpid()
 
     def step(self, now: float) -> float:
@@ -111,19 +112,21 @@ class Uploader:
     def drain(self, timeout: float | None = None, progress: Progress | None = None) -> dict[str, Any]:
         """Seal and send everything now, in at most `timeout` seconds and one round of attempts.
 
-        `progress` is called with the number of objects that wait. Gives back `sealed` and `delivered`
-        objects, `records`, what is still `pending`, the `dead_letters`, and `errors` by sink.
+        What another process seals from then on is left to it. `progress` is called with the number of objects
+        that wait. Gives back `sealed` and `delivered` objects, `records`, what is still `pending`, the
+        `dead_letters`, and `errors` by sink.
         """
         self._after_fork()
         began = self.clock.monotonic()
         before = self.states()
         with self._lock:
             sealed = self._seal_all(began, timeout, progress)
+            newest = outbox.newest(self.store)
             for route in self.routes.values():
                 route.begin_round(began)
                 route.probe(began)
-            self._send_all(began, timeout, progress)
-        return self._summary(before, sealed)
+            self._send_all(newest, began, timeout, progress)
+        return self._summary(before, sealed, newest)
 
     def seal(self, kinds: Iterable[str] = (*URGENT, *OTHERS), max_records: int = 100, group: str = "") -> str:
         """Seal up to `max_records` of each kind now, for the next round; the name of the group they form."""
@@ -141,6 +144,10 @@ class Uploader:
     def close(self) -> None:
         """Stop, and let go of the sinks and the lease."""
         self.stop()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Let go of the sinks and the lease; the next step takes them again."""
         for route in self.routes.values():
             route.close()
         if self._holds_lease and self._pid == os.getpid():
@@ -315,7 +322,7 @@ class Uploader:
         """In a child: nothing of the parent's is held, neither lock nor lease nor place in a round."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            self._lock, self._holds_lease = threading.Lock(), False
+            self._lock, self._holds_lease = Turns(), False
             self._rest()
 
     def _rest(self) -> None:
@@ -336,8 +343,8 @@ class Uploader:
                     progress(outbox.pending_count(self.store))
         return sealed
 
-    def _send_all(self, began: float, timeout: float | None, progress: Progress | None) -> None:
-        while self._in_time(began, timeout):
+    def _send_all(self, newest: int, began: float, timeout: float | None, progress: Progress | None) -> None:
+        while self._in_time(began, timeout) and outbox.waits(self.store, newest):
             now = self.clock.monotonic()
             if self._send(now):
                 if progress is not None:
@@ -356,13 +363,13 @@ class Uploader:
             return False
         return timeout is None or self.clock.monotonic() - began < timeout
 
-    def _summary(self, before: dict[str, SinkState], sealed: int) -> dict[str, Any]:
+    def _summary(self, before: dict[str, SinkState], sealed: int, newest: int) -> dict[str, Any]:
         after = self.states()
         return {
             "sealed": sealed,
             "delivered": sum(after[name].objects - before[name].objects for name in after),
             "records": sum(after[name].records - before[name].records for name in after),
-            "pending": outbox.pending_count(self.store),
+            "pending": outbox.pending_count(self.store, up_to=newest),
             "dead_letters": len(outbox.dead_letters(self.store)),
             "errors": {name: state.last_error for name, state in after.items() if state.last_error},
         }
