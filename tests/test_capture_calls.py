@@ -420,3 +420,24 @@ def test_the_memory_is_bounded_while_there_is_no_database_and_what_goes_is_count
     event = next(event for event in monitor.events() if event.type == "loss")
     assert event.data["memory_full"] == 3000 - len(found)
     monitor.stop()
+
+
+def test_what_goes_wrong_in_a_write_is_answered_and_loses_nothing(tmp_path: Path) -> None:
+    faults = [RuntimeError("nobody thought of this")]
+
+    def open_store() -> Store:
+        if faults:
+            raise faults.pop()
+        return Store(tmp_path / "m.db")
+
+    recorder = Recorder(open_store, flush_interval=3600.0)
+    recorder.log_prediction(1, "kept")
+    recorder.worker.start = no_thread  # type: ignore[method-assign]
+    assert not recorder.flush()
+    assert recorder.last_error == "nobody thought of this"
+    assert recorder.flush()
+    assert [one.outputs for one in Store(tmp_path / "m.db").newest("predictions")] == ["kept"]
+
+
+def no_thread() -> None:
+    raise RuntimeError("the interpreter is shutting down")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 import zlib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 
 from edge_mlops_monitor import EdgeMonitor
 from edge_mlops_monitor.records import Event
+from edge_mlops_monitor.store import Store
 
 MARK = "Geheimnis-4711"
 
@@ -181,3 +185,21 @@ def test_events_before_a_time_go_but_not_what_declares_the_purge(tmp_path: Path)
     assert {one.type for one in left} == {"gap"}
     assert monitor.get_status()["prediction_count"] == 0
     monitor.stop()
+
+
+def test_what_was_erased_leaves_the_journal_also_where_another_process_writes(tmp_path: Path) -> None:
+    store = Store(tmp_path / "m.db")
+    connection = store._connection
+    assert connection is not None
+    with store.transaction() as tx:
+        tx.sql("PRAGMA incremental_vacuum").fetchall()
+    (tmp_path / "m.db-journal").write_bytes(bytes(512) + MARK.encode() * 100_000)
+    other = sqlite3.connect(tmp_path / "m.db", isolation_level=None, check_same_thread=False)
+    with closing(other):
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.2, other.execute, ("COMMIT",))
+        connection.set_trace_callback(lambda sql: None if release.ident else release.start())
+        store.scrub()
+        release.join()
+    assert MARK.encode() not in (tmp_path / "m.db-journal").read_bytes()
+    store.close()

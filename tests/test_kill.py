@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import subprocess
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -45,6 +46,17 @@ def oracle(printed: str) -> tuple[set[str], set[str]]:
     return {id for _, id in words}, {id for word, id in words if word == "sure"}
 
 
+def until_sure(process: subprocess.Popen[str]) -> str:
+    """What it printed until flush() had confirmed something: on a slow disk that may take its time."""
+    assert process.stdout is not None
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if line.startswith("sure"):
+            break
+    return printed
+
+
 def check(path: Path, tried: set[str], sure: set[str], writers: set[str]) -> None:
     # Opening it repairs it, as the next start of the monitor would; nothing before may have set it aside.
     store = Store(path)
@@ -82,9 +94,10 @@ def run(path: Path, kills: int, writers: int, seed: int) -> None:
             for process in processes:
                 assert process.stdout is not None
                 assert process.stdout.readline() == "began\n"
+            before = [until_sure(process) if turn % 3 == 2 else "" for process in processes]
             time.sleep(chance.uniform(0.0, 0.25))  # the moment of the kill is what is random here
-            for process in processes:
-                for known, new in zip((tried, sure), oracle(kill(process)), strict=True):
+            for process, printed in zip(processes, before, strict=True):
+                for known, new in zip((tried, sure), oracle(printed + kill(process)), strict=True):
                     known |= new
         names |= set(each)
         check(path, tried, sure, names)

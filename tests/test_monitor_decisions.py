@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from edge_mlops_monitor import EdgeMonitor
+from edge_mlops_monitor import EdgeMonitor, leases
+from edge_mlops_monitor.blocks import Block
 from edge_mlops_monitor.clock import ManualClock
 from edge_mlops_monitor.decider import Decider
 from edge_mlops_monitor.drift.settings import Settings
@@ -312,3 +313,30 @@ def test_what_was_found_is_not_lost_where_it_cannot_be_written_at_once(tmp_path:
         decider.step(clock.monotonic())
         events = [one for one in store.newest("events") if isinstance(one, Event)]
         assert [one.type for one in events if one.severity == "alarm"] == ["drift"]
+
+
+@pytest.mark.parametrize("decides", [True, False], ids=["this process decides", "another one decides"])
+def test_a_check_ends_though_others_log_faster_than_it_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decides: bool
+) -> None:
+    with closing(Store(tmp_path / "m.db")) as store:
+        decider = Decider(lambda: store, Settings(learn_reference=20, learn_reference_hours=0))
+
+        def logged(count: int) -> None:
+            xs = values(count, count)
+            with store.transaction() as tx:
+                tx.append("predictions", [Prediction(ts=1e9, inputs={"x": x}, model="m") for x in xs])
+
+        decide = decider._decide
+
+        def outpaced(block: Block, commit: bool) -> Any:
+            logged(10)
+            assert store.counts()["predictions"] < 1000, "no end in sight"
+            return decide(block, commit)
+
+        if not decides:
+            monkeypatch.setattr(leases, "acquire", lambda store, role: False)
+        logged(30)
+        monkeypatch.setattr(decider, "_decide", outpaced)
+        decider.check()
+        assert store.counts()["predictions"] == 40

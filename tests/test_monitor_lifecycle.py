@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_mlops_monitor import EdgeMonitor
-from edge_mlops_monitor.errors import ConfigError
+from edge_mlops_monitor import EdgeMonitor, opening, runtime
+from edge_mlops_monitor.config import Config
+from edge_mlops_monitor.errors import ConfigError, StoreFullError
+from edge_mlops_monitor.runtime import Runtime
+from edge_mlops_monitor.store import Store
+from edge_mlops_monitor.telemetry.sinks.memory import MemorySink
+from edge_mlops_monitor.telemetry.sinks.sink import Answer
 from faulty_http_server import HANG, FaultyServer
 
 
@@ -112,6 +120,83 @@ def test_a_flush_with_no_time_left_says_so_and_loses_nothing(monitor: EdgeMonito
     assert monitor.flush(0) in (False, True)
     assert monitor.flush()
     assert monitor.get_status()["prediction_count"] == 20_000
+
+
+def test_stop_is_bounded_while_another_process_holds_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "BUSY_SECONDS", 3600.0)
+    monkeypatch.setattr(runtime, "STOP_SECONDS", 0.5)
+    monkeypatch.setattr(runtime, "HURRY_SECONDS", 0.1)
+    monitor = made(tmp_path, storage={"sqlite_path": str(tmp_path / "m.db"), "type": "file", "path": "b"})
+    monitor.start()
+    monitor.log_prediction(1, "stored")
+    assert monitor.flush(60)
+    monitor.check_drift()
+    other = sqlite3.connect(tmp_path / "m.db", timeout=60.0, isolation_level=None)
+    with closing(other):
+        other.execute("BEGIN EXCLUSIVE")
+        monitor.log_prediction(2, "kept")
+        stopping = threading.Thread(target=monitor.stop)
+        stopping.start()
+        stopping.join(60)
+        assert not stopping.is_alive()
+    assert monitor.flush(60)
+    assert [one.outputs for one in monitor.predictions()] == ["kept", "stored"]
+    monitor.stop()
+
+
+def test_threads_that_wait_for_one_that_cannot_open_the_database_do_not_try_again_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Runtime(Config.from_dict({"storage": {"sqlite_path": str(tmp_path / "m.db")}}))
+    waiting, attempts, lock = threading.Semaphore(0), [], threading.Lock()
+
+    class Watched:
+        def __enter__(self) -> None:
+            waiting.release()
+            lock.acquire()
+
+        def __exit__(self, *error: object) -> None:
+            lock.release()
+
+    def in_vain() -> Store:
+        for _ in range(4):
+            assert waiting.acquire(timeout=60)
+        attempts.append(1)
+        raise StoreFullError("no space")
+
+    monkeypatch.setattr(one, "_opening", Watched())
+    monkeypatch.setattr(one, "_open", in_vain)
+    with ThreadPoolExecutor(4) as pool:
+        for asked in [pool.submit(one.open_store) for _ in range(4)]:
+            with pytest.raises(StoreFullError, match="no space"):
+                asked.result(60)
+    assert len(attempts) == 1
+
+
+def test_an_upload_that_outlasts_stop_gives_the_task_back_when_it_ends(tmp_path: Path) -> None:
+    sending, go_on = threading.Event(), threading.Event()
+
+    class Slow(MemorySink):
+        def put(self, key: str, body: bytes, content_type: str) -> Answer:
+            sending.set()
+            go_on.wait(60)
+            return super().put(key, body, content_type)
+
+    monitor = made(
+        tmp_path, telemetry={"upload_interval_seconds": 0.1}, sinks={"slow": {"type": "file", "path": "b"}}
+    )
+    monitor._runtime._sink_makers = {"slow": Slow}
+    monitor.start_telemetry_upload()
+    monitor.log_prediction(1, 1)
+    assert sending.wait(60)
+    monitor.stop()
+    (uploading,) = (thread for thread in threading.enumerate() if thread.name == "edge-monitor-uploader")
+    go_on.set()
+    uploading.join(60)
+    assert monitor.get_status()["processes"] == {}
+    monitor._runtime.open_store().close()
 
 
 def test_stop_is_bounded_while_a_sink_hangs(tmp_path: Path) -> None:

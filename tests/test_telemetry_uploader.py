@@ -247,6 +247,21 @@ def test_an_upload_now_ends_though_records_keep_coming(store: Store, monkeypatch
     assert len(numbers(sink)) >= 250
 
 
+def test_an_upload_now_leaves_to_another_process_what_that_one_seals_meanwhile(store: Store) -> None:
+    class Sealing(MemorySink):
+        def put(self, key: str, body: bytes, content_type: str) -> Answer:
+            log(store, 2)
+            assert another.sealer.seal_one("predictions") is not None
+            assert len(self.attempts) < 50, "no end in sight"
+            return super().put(key, body, content_type)
+
+    sink = Sealing()
+    one, another = uploader(store, sink), uploader(store, MemorySink())
+    log(store, 250)
+    assert one.drain()["pending"] == 0
+    assert set(range(1, 251)) <= {number for _, number in numbers(sink)}
+
+
 def test_attempts_are_bounded_in_a_round_and_never_over_the_life_of_a_batch(
     store: Store, clock: ManualClock
 ) -> None:

@@ -151,6 +151,23 @@ def test_it_is_not_running_in_a_forked_child(worker: Worker, steps: Steps) -> No
     assert worker.running
 
 
+def test_a_stop_just_before_the_bell_is_cleared_for_a_step_is_heard(worker: Worker, steps: Steps) -> None:
+    worker.start()
+    assert steps.done.acquire(timeout=60)
+    thread = worker._thread
+    assert thread is not None
+    clear = worker._wake.clear
+
+    def stopped_meanwhile() -> None:
+        assert not worker.stop(timeout=0.0)
+        clear()
+
+    worker._wake.clear = stopped_meanwhile  # type: ignore[method-assign]
+    worker.wake()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
 def test_stop_waits_for_a_thread_that_another_has_told_to_end() -> None:
     about_to_end, go_on = threading.Event(), threading.Event()
 

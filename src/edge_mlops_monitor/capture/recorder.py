@@ -311,7 +311,7 @@ class Recorder:
         alone = [half.row(id, self._snapshot.encode) for id, half in halves]
         try:
             self._commit(rows, alone, others, counts, given | self._given_before)
-        except StoreError as error:
+        except Exception as error:  # nothing of what was logged is lost for it, whatever it is
             self.last_error = str(error)
             self._take_back(rows, others, counts)
             self._given_before |= given
