@@ -31,6 +31,17 @@ def run(script: str, *arguments: object, timeout: float = 200) -> str:
     return output
 
 
+def until(process: subprocess.Popen[str], word: str) -> str:
+    """What it prints, up to the first line that begins so."""
+    assert process.stdout is not None
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if line.startswith(word):
+            break
+    return printed
+
+
 def kill(process: subprocess.Popen[str]) -> str:
     """End a program with SIGKILL; what it had printed."""
     process.kill()

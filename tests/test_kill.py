@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import sqlite3
-import subprocess
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ import pytest
 
 from edge_mlops_monitor.records import Event, Prediction
 from edge_mlops_monitor.store import Store
-from programs import kill, started
+from programs import kill, started, until
 
 LOGS = """
     import random, sys
@@ -44,17 +43,6 @@ def oracle(printed: str) -> tuple[set[str], set[str]]:
     lines = [line.split() for line in printed.splitlines(keepends=True) if line.endswith("\n")]
     words = [line for line in lines if len(line) == 2]
     return {id for _, id in words}, {id for word, id in words if word == "sure"}
-
-
-def until_sure(process: subprocess.Popen[str]) -> str:
-    """What it printed until flush() had confirmed something: on a slow disk that may take its time."""
-    assert process.stdout is not None
-    printed = ""
-    for line in process.stdout:
-        printed += line
-        if line.startswith("sure"):
-            break
-    return printed
 
 
 def check(path: Path, tried: set[str], sure: set[str], writers: set[str]) -> None:
@@ -94,7 +82,8 @@ def run(path: Path, kills: int, writers: int, seed: int) -> None:
             for process in processes:
                 assert process.stdout is not None
                 assert process.stdout.readline() == "began\n"
-            before = [until_sure(process) if turn % 3 == 2 else "" for process in processes]
+            # On a slow disk nothing would ever be confirmed in a quarter of a second.
+            before = [until(process, "sure") if turn % 3 == 2 else "" for process in processes]
             time.sleep(chance.uniform(0.0, 0.25))  # the moment of the kill is what is random here
             for process, printed in zip(processes, before, strict=True):
                 for known, new in zip((tried, sure), oracle(printed + kill(process)), strict=True):

@@ -16,7 +16,7 @@ from edge_mlops_monitor import EdgeMonitor, leases
 from edge_mlops_monitor.records import Event
 from edge_mlops_monitor.status import read_status
 from edge_mlops_monitor.store import Store
-from programs import kill, started
+from programs import kill, started, until
 
 RUNS = """
 import os, sys, time
@@ -29,17 +29,21 @@ config = {
     "drift_detection": {"learn_reference": 20, "learn_reference_hours": 0},
     "sinks": {"folder": {"type": "file", "path": sys.argv[2]}},
 }
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # whole: another thread may print in a print()
+
 monitor = EdgeMonitor(config=config)
-monitor.on_event(lambda event: print("event", event.id, flush=True), "info")
+monitor.on_event(lambda event: say("event", event.id), "info")
 monitor.start()
-print("began", flush=True)
+say("began")
 number = 0
 while True:
     for _ in range(20):
         monitor.log_prediction({"x": float(number % 7)}, 1.0, prediction_id=f"{sys.argv[3]}-{number}")
         number += 1
     if monitor.flush():
-        print("sure", number, flush=True)
+        say("sure", number)
     time.sleep(0.02)
 """
 Process = subprocess.Popen[str]
@@ -126,7 +130,8 @@ def test_every_callback_is_called_once_for_each_event(path: Path, runs: Callable
     last = store.blocks("predictions")[-1].key
     wait_for(lambda: len(store.blocks("predictions", last)) >= 16, "some more commits")
     for process in processes:
-        printed = [line.split()[1] for line in kill(process).splitlines() if line.startswith("event ")]
+        lines = until(process, f"event {ids[-1]}") + kill(process)
+        printed = [line.split()[1] for line in lines.splitlines() if line.startswith("event ")]
         assert [id for id in printed if id in ids] == ids
         assert len(set(printed)) == len(printed)
     store.close()
