@@ -12,8 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_mlops_monitor import EdgeMonitor
-from edge_mlops_monitor.records import Event
+from edge_mlops_monitor import EdgeMonitor, opening
+from edge_mlops_monitor.erasure import erase
+from edge_mlops_monitor.records import Actual, Event
+from edge_mlops_monitor.retention import cut_off
 from edge_mlops_monitor.store import Store
 
 MARK = "Geheimnis-4711"
@@ -192,7 +194,7 @@ def test_what_was_erased_leaves_the_journal_also_where_another_process_writes(tm
     connection = store._connection
     assert connection is not None
     with store.transaction() as tx:
-        tx.sql("PRAGMA incremental_vacuum").fetchall()
+        assert not cut_off(tx.sql, 1000)
     (tmp_path / "m.db-journal").write_bytes(bytes(512) + MARK.encode() * 100_000)
     other = sqlite3.connect(tmp_path / "m.db", isolation_level=None, check_same_thread=False)
     with closing(other):
@@ -202,4 +204,23 @@ def test_what_was_erased_leaves_the_journal_also_where_another_process_writes(tm
         store.scrub()
         release.join()
     assert MARK.encode() not in (tmp_path / "m.db-journal").read_bytes()
+    store.close()
+
+
+def test_many_small_blocks_are_erased_in_few_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "m.db", max_bytes=16 << 20)
+    for i in range(300):
+        with store.transaction() as tx:
+            tx.append("actuals", [Actual(ts=float(i), prediction_id=f"p-{i}", actual=1)])
+    commits: list[int] = []
+    commit = opening.commit
+
+    def counted(connection: opening.Connection) -> None:
+        commits.append(1)
+        commit(connection)
+
+    monkeypatch.setattr(opening, "commit", counted)
+    assert erase(store, before=200.0)["actuals"] == 200
+    assert [one.ts for one in store.newest("actuals")] == [float(i) for i in range(299, 199, -1)]
+    assert len(commits) < 50
     store.close()

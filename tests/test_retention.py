@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from edge_mlops_monitor import outbox
+from edge_mlops_monitor import opening, outbox
 from edge_mlops_monitor.blocks import SEQ_BITS, SEQ_MASK
 from edge_mlops_monitor.errors import StoreFullError
 from edge_mlops_monitor.records import Actual, DriftResult, Event, Prediction, Record, SystemMetric
@@ -158,6 +158,29 @@ def test_the_file_shrinks_when_the_limit_is_lowered(tmp_path: Path) -> None:
     assert on_disk(store) <= 2 * MIB
     assert store.counts()["events"] >= 50
     assert store.counts()["predictions"] > 500, "no more is given up than the limit asks for"
+    assert store.query("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_free_pages_are_given_back_many_in_one_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits: list[int] = []
+    commit = opening.commit
+
+    def counted(connection: opening.Connection) -> None:
+        commits.append(1)
+        commit(connection)
+
+    store = opened(tmp_path, 16 * MIB)
+    for _ in range(60):
+        append(store, "predictions", 250)
+    store.close()
+    monkeypatch.setattr(opening, "commit", counted)
+    store = opened(tmp_path, 2 * MIB)
+    assert len(commits) < 100, "2000 pages have gone; on a slow disk a commit takes a tenth of a second"
+    commits.clear()
+    store.scrub()
+    assert len(commits) < 20
     assert store.query("PRAGMA integrity_check") == [("ok",)]
 
 

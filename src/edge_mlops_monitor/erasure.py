@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from edge_mlops_monitor import outbox
 from edge_mlops_monitor.blocks import SEQ_BITS, Block
-from edge_mlops_monitor.retention import declare
+from edge_mlops_monitor.retention import PAGE_SIZE, declare, journal_bytes
 from edge_mlops_monitor.schema import KINDS
 from edge_mlops_monitor.store import Store
 from edge_mlops_monitor.transaction import Transaction
@@ -43,15 +44,25 @@ def erase(store: Store, *, before: float | None = None, prediction_id: str | Non
 
 def _erase_before(store: Store, kind: str, before: float) -> int:
     erased, after = 0, 0
-    while True:
+    more = True
+    while more:
         with store.transaction() as tx:
             tx.put(outbox.PURGES, os.urandom(8))
-            found = tx.blocks(kind, "b.key > ? AND b.first_ts < ? ORDER BY b.key LIMIT 1", (after, before))
-            if not found:
-                return erased
-            after = found[0].key
-            unwanted = [record.ts < before for record in found[0].records()]
-            erased += _take(tx, found[0], unwanted)
+            more = False
+            for block in _small_share(tx, kind, after, before):
+                after, more = block.key, True
+                erased += _take(tx, block, [record.ts < before for record in block.records()])
+    return erased
+
+
+def _small_share(tx: Transaction, kind: str, after: int, before: float) -> Iterator[Block]:
+    """As many blocks as one commit may erase: each by itself would take days on a slow disk."""
+    room = journal_bytes(tx.store.max_bytes) // 4
+    where = "b.key > ? AND b.first_ts < ? ORDER BY b.key LIMIT 1"
+    while room > 0 and (found := tx.blocks(kind, where, (after, before))):
+        yield found[0]
+        after = found[0].key
+        room -= len(found[0].payload) + PAGE_SIZE
 
 
 def _erase_everywhere(store: Store, kind: str, field: str, value: str) -> int:

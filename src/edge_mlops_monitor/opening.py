@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from edge_mlops_monitor import schema
 from edge_mlops_monitor.errors import StoreCorruptError, StoreError, StoreFullError
-from edge_mlops_monitor.retention import PAGE_SIZE, RESERVE_BYTES, journal_bytes, most_pages
+from edge_mlops_monitor.retention import PAGE_SIZE, RESERVE_BYTES, cut_off, journal_bytes, most_pages
 
 T = TypeVar("T")
 logger = logging.getLogger("edge_mlops_monitor")
@@ -251,8 +251,7 @@ def scrub(connection: Connection) -> None:
     more = True
     while more:
         begin(connection)
-        connection.execute(f"PRAGMA incremental_vacuum({SCRUBBED_PAGES})").fetchall()
-        more = connection.execute("PRAGMA freelist_count").fetchone()[0] > 0
+        more = cut_off(connection.execute, SCRUBBED_PAGES)
         commit(connection)
     _remove_journal(connection)
     reserve(connection)

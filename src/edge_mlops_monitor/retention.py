@@ -8,7 +8,7 @@ of type `loss`, and everything is counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -63,8 +63,17 @@ def shrink(tx: Transaction) -> bool:
     if used > _limit(tx):
         _give_up(tx, max(_limit(tx), used - 2 * step))
         return _used(tx) < used
-    tx.sql(f"PRAGMA incremental_vacuum({min(step, pages - most)})").fetchall()
+    cut_off(tx.sql, min(step, pages - most))
     return True
+
+
+def cut_off(sql: Callable[[str], Any], pages: int) -> bool:
+    """Give up to so many free pages back to the file system; True where there are more."""
+    for _ in range(pages):
+        # One at a time: Python ends a statement without columns after its first step, and that is one page.
+        sql("PRAGMA incremental_vacuum(1)")
+    left: int = sql("PRAGMA freelist_count").fetchone()[0]
+    return left > 0
 
 
 def _limit(tx: Transaction) -> int:
