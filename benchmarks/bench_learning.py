@@ -5,11 +5,16 @@
 Eight features of a stream follow themselves with correlation rho from row to row, some under noise, and are
 healthy until the device has learned them all or nine days are over, and 20 000 rows more; then all shift.
 Budget: one false alarm in 40 000 rows. What does not alarm within 10 000 rows counts as found then.
+
+A second table is of features that follow the hour, learned by it, a row a minute, with so many rows of
+each hour kept: a sine of 3.3 standard deviations, a shift by half of one, a budget of one alarm in 5000 rows.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
@@ -17,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from workload import arguments
 
+from edge_mlops_monitor.drift import learning
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.watcher import Watcher
 
@@ -24,6 +30,7 @@ FEATURES, HEALTHY, CHANGED = 8, 20_000, 10_000
 RUN_LENGTH = 40_000.0
 PART = 1000
 DAYS = 9
+DAILY_RUN = 5000.0
 # rho, share of noise, seconds from row to row, hours to learn, shift in standard deviations
 CASES = (
     (0.0, 0, 60, 24, 0.25),
@@ -81,12 +88,18 @@ def seen(
     rho: float, noise: float, gap: float, hours: float, shift: float, seed: int
 ) -> dict[str, list[float]]:
     """What one device learned and found."""
-    device = Device(rho, noise, gap, hours, seed)
+    return followed(Device(rho, noise, gap, hours, seed), shift)
+
+
+def followed(device: Device, shift: float = 0.5) -> dict[str, list[float]]:
+    """What a device learned and found, and the most bytes of state that a feature took meanwhile."""
     alarms: list[Any] = []
+    most = 0
     while not device.row or (
-        {"learning", "not_enough_reference"} & set(device.states) and device.row * gap < DAYS * 86400
+        {"learning", "not_enough_reference"} & set(device.states) and device.row * device.gap < DAYS * 86400
     ):
         alarms += device.feed()
+        most = max(most, len(device.watcher.state()))
     learned = [one for one in device.watcher.references() if one.pairs is None]
     at = device.row
     alarms += chain.from_iterable(device.feed() for _ in range(HEALTHY // PART))
@@ -95,6 +108,7 @@ def seen(
     delays = {one.data["feature"]: one.data["row"] - began for one in reversed(after) if one.type == "drift"}
     return {
         "done": [at],
+        "bytes": [most / FEATURES],
         "rows": [one.n for one in learned],
         "worth": [one.effective_rows for one in learned],
         "tau": [one.tau for one in learned],
@@ -102,6 +116,48 @@ def seen(
         "false": [float(false)],
         "delay": [delays.get(one.name, CHANGED) for one in learned],
     }
+
+
+class Daily(Device):
+    """A device whose features follow the hour of the day, which it learns by it."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(0.0, 0.0, 60.0, 24.0, seed)
+        self.watcher = Watcher(
+            Settings(average_run_length=DAILY_RUN, context="hour_of_day", result_seconds=1e12)
+        )
+
+    def _draw(self) -> NDArray[np.float64]:
+        day = 2 * np.pi * 60 / 86_400 * np.arange(self.row, self.row + PART)
+        return np.asarray(3.3 * np.sin(day)[:, None] + super()._draw())
+
+
+@contextmanager
+def kept_by_hour(rows: int) -> Iterator[None]:
+    """Devices that begin to learn in here keep so many rows of each hour."""
+    before = learning.ROWS_BY_HOUR, learning.KEPT_BY_HOUR
+    learning.ROWS_BY_HOUR, learning.KEPT_BY_HOUR = min(before[0], rows), rows
+    try:
+        yield
+    finally:
+        learning.ROWS_BY_HOUR, learning.KEPT_BY_HOUR = before
+
+
+def daily(quick: bool) -> None:
+    """Print a line a number of rows kept of each hour."""
+    print("| rows an hour | bytes a feature | decide | worth | false, of | shift | delay |")
+    print(f"|{' --- |' * 7}")
+    for rows in (250, 125, 62):
+        with kept_by_hour(rows):
+            found = [followed(Daily(seed)) for seed in range(1 if quick else 12)]
+        every = {name: [value for run in found for value in run[name]] or [math.nan] for name in found[0]}
+        fair = len(found) * HEALTHY / DAILY_RUN
+        print(
+            f"| {rows} | {max(every['bytes']):.0f} | {np.mean(every['decide']):.0%} | "
+            f"{np.median(every['worth']):.0f} | {sum(every['false']):.0f}, {fair:.0f} | "
+            f"0.5 | {np.median(every['delay']):.0f}, mean {np.mean(every['delay']):.0f} |",
+            flush=True,
+        )
 
 
 def measure(quick: bool) -> None:
@@ -135,4 +191,6 @@ def measure(quick: bool) -> None:
 
 
 if __name__ == "__main__":
-    measure(arguments().quick)
+    quick = arguments().quick
+    measure(quick)
+    daily(quick)

@@ -161,9 +161,24 @@ def kept(features: int, *, learns: bool = False, text: int = 0) -> int:
     return len(watcher.state())
 
 
+def by_hour(features: int) -> tuple[float, float]:
+    """Bytes of state a feature that depends on the hour: most while it is learned, and after five weeks."""
+    rng, most, state = np.random.default_rng(2), 0, b""
+    watcher, day = Watcher(Settings(context="hour_of_day")), 1440
+    for begin in range(0, 35 * day, day // 2):
+        ts = 60.0 * np.arange(begin, begin + day // 2)
+        sine = 3 * np.sin(2 * np.pi * ts / 86_400)
+        watcher.update(STREAM, {f"inputs.x{i}": sine + rng.normal(size=len(ts)) for i in range(features)}, ts)
+        state = watcher.state()
+        if watcher.status()[STREAM]["inputs.x0"]["state"] == "learning":
+            most = max(most, len(state))
+    return most / features, len(state) / features
+
+
 def state() -> list[dict[str, Any]]:
     """Bytes of state for each feature, of many, of two, and of one or two while a reference is learned."""
     few, some, many = (kept(features) for features in (2, 20, 40))
+    learns, knows = by_hour(2)
     return [
         figure(
             "state of a feature, as it is checkpointed",
@@ -191,6 +206,18 @@ def state() -> list[dict[str, Any]]:
             kept(1, learns=True, text=11),
             "bytes",
             goal=STATE_GOAL,
+        ),
+        figure(
+            "state of each of two features that depend on the hour, after five weeks",
+            knows,
+            "bytes",
+            goal=STATE_GOAL,
+        ),
+        figure(
+            "the same while the hours are learned",
+            learns,
+            "bytes",
+            note="of each of 24 hours a reference's rows",
         ),
     ]
 

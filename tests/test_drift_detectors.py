@@ -244,6 +244,16 @@ def test_the_e_detector_says_in_one_sentence_what_it_cannot_use(bad: Any) -> Non
             detector.update_many(bad)
 
 
+@pytest.mark.parametrize("far", [0.5, 30.0, 1e3, 1e5])
+def test_the_spread_after_a_change_is_known_however_far_it_goes(far: float) -> None:
+    rng = np.random.default_rng(4)
+    detector = drift.detector("e_detector", reference=rng.normal(20, 1, size=1000))
+    detector.update_many(np.concatenate((rng.normal(20, 1, size=2000), rng.normal(20 + far, 2, size=1000))))
+    change = detector._judge.recent(0, 2999)
+    assert change.after["mean"] == pytest.approx(20 + far, abs=0.5)
+    assert change.after["sd"] == pytest.approx(2, rel=0.15)
+
+
 @pytest.mark.parametrize("rows", [7000, 12_345, 20_000])
 def test_what_the_e_detector_finds_and_keeps_depends_on_no_length_of_calls(rows: int) -> None:
     rng = np.random.default_rng(7)

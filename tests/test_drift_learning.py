@@ -19,7 +19,7 @@ from edge_mlops_monitor.drift import learning
 from edge_mlops_monitor.drift.autocorrelation import autocorrelation_of_stretches
 from edge_mlops_monitor.drift.binning import label, numbers, numeric_bins
 from edge_mlops_monitor.drift.kept import MOST_LABELS, Kept
-from edge_mlops_monitor.drift.reference import build_feature
+from edge_mlops_monitor.drift.reference import build, build_feature
 from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.watcher import Watcher
 
@@ -140,6 +140,26 @@ def test_the_state_while_a_reference_is_learned_takes_at_most_8_kib_a_feature(
         columns = {f"inputs.x{i}": [KINDS[kind](rng) for _ in range(500)] for i in range(features)}
         feed(watcher, columns, begin=begin)
         assert len(watcher.state()) / features <= 8 * KIB
+
+
+def test_what_is_watched_by_the_hour_takes_at_most_8_kib_of_state_after_a_week() -> None:
+    rng, times = np.random.default_rng(5), 60.0 * np.arange(8 * 24 * 60)
+    values = 3 * np.sin(2 * np.pi * times / 86_400) + rng.normal(size=len(times))
+    watcher = Watcher(Settings(context="hour_of_day"))
+    feed(watcher, {"inputs.x0": values}, step=60.0)
+    assert watcher.status()[STREAM]["inputs.x0"]["state"] == "fine"
+    assert len(watcher.state()) <= 8 * KIB
+
+
+@pytest.mark.parametrize("features", [2, 8])
+def test_so_does_each_of_some_features_while_it_is_learned_how_they_go_together(features: int) -> None:
+    rng = np.random.default_rng(6)
+    names = [f"inputs.x{i}" for i in range(features)]
+    watcher = Watcher(Settings(), build({name: rng.normal(size=1000) for name in names}, together=False))
+    feed(watcher, {name: rng.normal(size=1000) for name in names})
+    (group,) = watcher._streams[STREAM].learning
+    assert group.joint
+    assert len(watcher.state()) / features <= 8 * KIB
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -19,6 +19,7 @@ from edge_mlops_monitor.drift.binning import CategoryBins, NumericBins, label
 Floats = NDArray[np.float64]
 
 HOUR_OF_DAY = "hour_of_day"
+UNTOLD = np.uint64(0xF_FFFF)  # of the bits of an end
 LEAST_ROWS = 20  # independent rows below which nothing is decided in a context
 LEAST_VISITS = 5  # times that a context must have come about: one night tells nothing of nights
 
@@ -78,9 +79,9 @@ def contexts_of(
         rows = at == name
         numbers = values[rows]
         numbers = numbers[~np.isnan(numbers)]
-        edges = (
-            np.quantile(numbers, levels, method="inverted_cdf") if len(levels) and len(numbers) else levels
-        )
+        edges = levels
+        if len(levels) and len(numbers):
+            edges = _shortened(np.quantile(numbers, levels, method="inverted_cdf"))
         if len(edges):
             inner[rows] = cells_between(edges, values[rows], bins.size - 1)
         found[name] = Context(
@@ -91,6 +92,17 @@ def contexts_of(
             visits=int(rows[0]) + int((rows[1:] & ~rows[:-1]).sum()),
         )
     return found, inner
+
+
+def _shortened(edges: Floats) -> Floats:
+    """The same to ten digits, in less room, rounded up: what is equal to an end stays below it.
+
+    >>> _shortened(np.array([0.1, -0.1, 2.5])).tolist()
+    [0.10000000000582077, -0.09999999999126885, 2.5]
+    """
+    bits = edges.view(np.uint64)
+    up = (np.where(edges > 0, bits + UNTOLD, bits) & ~UNTOLD).view(np.float64)
+    return np.where(np.isfinite(up), up, edges)
 
 
 def cycles_of(labels: Sequence[str]) -> NDArray[np.int64]:

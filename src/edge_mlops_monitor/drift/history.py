@@ -24,7 +24,7 @@ MOST_WAITING = 50  # steps
 # Axes: s steps, r blocks, f features, c cells.
 AXES = {
     "step_counts": "sc",
-    "step_moments": "s3f",  # rows, sum and sum of squares of the standardised values
+    "step_moments": "s3f",  # of the standardised values, see `_centred`
     "step_share": "s",  # what a feature could spend
     "step_ts": "s",  # time of the first row
     "step_context": "s",  # number of the context
@@ -69,14 +69,13 @@ class History:
     def __init__(self, cells: int, features: int, contexts: int = 1) -> None:
         self._contexts = contexts
         sizes = {"s": RECENT_STEPS, "r": RING, "3": 3, "f": features, "c": cells}
-        kinds = {"step_counts": np.uint8, "block_counts": np.uint8}
-        kinds |= {"step_context": np.uint16, "block_context": np.uint16}
+        kinds: dict[str, Any] = {"counts": np.uint8, "context": np.uint16, "moments": np.float32}
         self._waiting: list[dict[str, NDArray[Any]]] = []  # steps not yet put into the rings,
         self._first = self._end = 0  # numbered from the first to the end
-        self._rings: dict[str, NDArray[Any]] = {
-            name: np.zeros([sizes[axis] for axis in axes], dtype=kinds.get(name, np.float64))
-            for name, axes in AXES.items()
-        }
+        self._rings: dict[str, NDArray[Any]] = {}
+        for name, axes in AXES.items():
+            kind = kinds.get(name.partition("_")[2], np.float64)
+            self._rings[name] = np.zeros([sizes[axis] for axis in axes], dtype=kind)
 
     def append(self, steps: Taken, part: slice) -> None:
         """Take in a part of these steps, put into the rings when there are enough or somebody looks."""
@@ -112,11 +111,13 @@ class History:
         before, blocks = first % BLOCK_STEPS, self._end // BLOCK_STEPS - first // BLOCK_STEPS
         for name in given[0]:
             ring, values = self._rings[f"step_{name}"], np.concatenate([part[name] for part in given])
+            if name == "moments":
+                values = _centred(values)
             if blocks:
                 oldest = (first - before) % RECENT_STEPS
                 whole = np.concatenate((ring[oldest : oldest + before], values))[: blocks * BLOCK_STEPS]
                 whole = whole.reshape(blocks, BLOCK_STEPS, *ring.shape[1:])
-                of_blocks = whole[:, 0] if name in ("ts", "context") else whole.sum(axis=1, dtype=ring.dtype)
+                of_blocks = _of_blocks(name, whole)
                 _put(self._rings[f"block_{name}"], first // BLOCK_STEPS, of_blocks)
             _put(ring, first, values)
 
@@ -139,7 +140,7 @@ class History:
             np.concatenate((state[single][at], state[whole][of]))
             for single, whole in (("step_counts", "block_counts"), ("step_moments", "block_moments"))
         ]
-        counts = both[0][:, cells].astype(np.float64)
+        counts, moments = both[0][:, cells].astype(np.float64), _sums(both[1][:, :, [feature]])[..., 0]
         expected = np.zeros((len(counts), self._contexts))
         contexts = np.concatenate((state["step_context"][at], state["block_context"][of]))
         if context is not None:
@@ -150,7 +151,7 @@ class History:
             ts=np.concatenate((state["step_ts"][at], state["block_ts"][of])),
             shares=np.concatenate((state["step_share"][at], state["block_share"][of])),
             counts=np.add.accumulate(counts, axis=0),
-            moments=np.add.accumulate(both[1][:, :, feature], axis=0),
+            moments=np.add.accumulate(moments, axis=0),
             expected=np.add.accumulate(expected, axis=0),
         )
 
@@ -162,6 +163,37 @@ class History:
                 self.state[name][:] = other.state[name]
             else:
                 self.state[name][..., : len(places)] = other.state[name][..., places]
+
+
+def _of_blocks(name: str, steps: NDArray[Any]) -> NDArray[Any]:
+    """What is kept of blocks (blocks, ...), from that of their steps (blocks, steps, ...)."""
+    if name in ("ts", "context"):
+        return steps[:, 0]
+    if name == "moments":
+        return _centred(_sums(steps).sum(axis=1))
+    return np.asarray(steps.sum(axis=1, dtype=steps.dtype))
+
+
+def _centred(sums: Floats) -> NDArray[np.float32]:
+    """Rows, mean and sum of squares about it, of rows, sum and sum of squares (..., 3, features).
+
+    In half the room: seven digits of a sum of squares would not tell the spread of what is far out.
+    """
+    rows, total, squares = np.moveaxis(sums, -2, 0)
+    found = np.empty(sums.shape, dtype=np.float32)
+    mean = total / np.maximum(rows, 1)
+    found[..., 0, :], found[..., 1, :] = rows, mean
+    np.maximum(squares - mean * total, 0, out=found[..., 2, :], casting="same_kind")
+    return found
+
+
+def _sums(centred: NDArray[np.float32]) -> Floats:
+    """What `_centred` was made of, to seven digits."""
+    found = centred.astype(np.float64)
+    rows, mean, squares = np.moveaxis(found, -2, 0)
+    squares += rows * mean * mean
+    mean *= rows
+    return found
 
 
 def _put(ring: NDArray[Any], first: int, values: NDArray[Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edge_mlops_monitor.drift.binning import as_floats
 from edge_mlops_monitor.drift.context import HOUR_OF_DAY, LEAST_VISITS
 from edge_mlops_monitor.drift.kept import Kept, written
 from edge_mlops_monitor.drift.reference import Column, FeatureReference, build_feature
@@ -24,6 +25,7 @@ KEPT_ROWS = 1000  # at least, where so many come: 8 KB a feature
 ROWS_BY_HOUR = 125  # needed of each hour of the day, where the reference is to know them
 KEPT_BY_HOUR = 250
 CONTEXT = " context"  # where the rows' contexts are kept
+COARSE = np.uint64(0xFFFF_FFFF_E000_0000)  # of the bits of a float
 PATIENCE = 3  # times that learning takes twice as long, before a feature that wanders is given up
 
 
@@ -57,8 +59,8 @@ class Learning(msgspec.Struct):
             place = self._place(_rank(block))
             if place is not None:
                 for name, column in columns.items():
-                    kept = self.kept.setdefault(name, Kept())
-                    kept.put(place * BLOCK_ROWS + within, column[begin:end])
+                    kept, part = self.kept.setdefault(name, Kept()), column[begin:end]
+                    kept.put(place * BLOCK_ROWS + within, coarse(part) if self.joint else part)
             self.rows += end - begin
             begin = end
 
@@ -123,6 +125,15 @@ class Learning(msgspec.Struct):
         if hours > 0:
             parts.append(f"{hours:.1f} hours")
         return " and ".join(parts) or "the end of this block"
+
+
+def coarse(column: Column) -> Column:
+    """The first 24 binary digits of each number, which compress to half: on which side a value is, they tell.
+
+    >>> coarse([0.1, -3.0, None]).tolist()
+    [0.09999999403953552, -3.0, nan]
+    """
+    return np.asarray((as_floats(column).view(np.uint64) & COARSE).view(np.float64))
 
 
 def learning_rows(settings: Settings) -> int:
