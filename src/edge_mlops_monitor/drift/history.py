@@ -179,20 +179,19 @@ def _centred(sums: Floats) -> NDArray[np.float32]:
 
     In half the room: seven digits of a sum of squares would not tell the spread of what is far out.
     """
-    rows, total, squares = np.moveaxis(sums, -2, 0)
-    found = np.empty(sums.shape, dtype=np.float32)
-    mean = total / np.maximum(rows, 1)
-    found[..., 0, :], found[..., 1, :] = rows, mean
-    np.maximum(squares - mean * total, 0, out=found[..., 2, :], casting="same_kind")
+    rows, total, squares = sums[..., 0, :], sums[..., 1, :], sums[..., 2, :]
+    found = sums.astype(np.float32)
+    mean = found[..., 1, :] = total / np.maximum(rows, 1)
+    found[..., 2, :] = np.maximum(squares - mean * total, 0)
     return found
 
 
 def _sums(centred: NDArray[np.float32]) -> Floats:
     """What `_centred` was made of, to seven digits."""
     found = centred.astype(np.float64)
-    rows, mean, squares = np.moveaxis(found, -2, 0)
-    squares += rows * mean * mean
-    mean *= rows
+    total = found[..., 0, :] * found[..., 1, :]
+    found[..., 2, :] += total * found[..., 1, :]
+    found[..., 1, :] = total
     return found
 
 
