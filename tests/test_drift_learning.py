@@ -142,6 +142,18 @@ def test_the_state_while_a_reference_is_learned_takes_at_most_8_kib_a_feature(
         assert len(watcher.state()) / features <= 8 * KIB
 
 
+def test_so_does_an_only_feature_with_a_long_name_whose_rows_come_at_odd_times() -> None:
+    rng, watcher, most = np.random.default_rng(7), Watcher(Settings()), 0
+    values, times = rng.normal(size=6000), 1.7e9 + np.cumsum(1 + rng.random(6000) / 20)
+    stream = ("pump-anomaly", "2026-03-01.4", "line-7/sensor-3")
+    for begin in range(0, 6000, 250):
+        rows = slice(begin, begin + 250)
+        watcher.update(stream, {"inputs.temperature_of_the_bearing": values[rows]}, times[rows])
+        most = max(most, len(watcher.state()))
+    assert watcher.status()[stream]["inputs.temperature_of_the_bearing"]["state"] == "learning"
+    assert most <= 8 * KIB
+
+
 def test_what_is_watched_by_the_hour_takes_at_most_8_kib_of_state_after_a_week() -> None:
     rng, times = np.random.default_rng(5), 60.0 * np.arange(8 * 24 * 60)
     values = 3 * np.sin(2 * np.pi * times / 86_400) + rng.normal(size=len(times))

@@ -96,6 +96,13 @@ class Kept(msgspec.Struct):
         self._keep(words, bool(np.isnan(words.view(np.float64)).all()))
         self.labels = tuple(self.labels[place] for place in stay)
 
+    def moved(self, order: NDArray[np.int64], rows: int) -> Kept:
+        """The same, with blocks of so many rows in another order."""
+        words = self._words(len(order) * rows).reshape(-1, rows)[order].ravel()
+        found = msgspec.structs.replace(self)
+        found._keep(words, not self.numbers)
+        return found
+
     def column(self, places: Sequence[int] | NDArray[np.int64]) -> Column:
         """The values at these places; a list where there is text among them, else numbers."""
         words = self._words(max(places, default=-1) + 1)[np.asarray(places, dtype=np.int64)]

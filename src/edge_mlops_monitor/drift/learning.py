@@ -93,11 +93,32 @@ class Learning(msgspec.Struct):
 
     def column(self, name: str) -> Column:
         """What was kept of one feature, in the order of time."""
-        ranks = np.frombuffer(self.ranks, dtype=np.uint32).tolist()
-        places = {_rank(rank): place for place, rank in enumerate(ranks)}
+        places = {block: place for place, block in enumerate(self.numbers_of_blocks)}
         whole = [places[block] for block in sorted(places) if block < self.rows // BLOCK_ROWS]
         first = np.array(whole, dtype=np.int64) * BLOCK_ROWS
         return self.kept[name].column((first[:, None] + np.arange(BLOCK_ROWS)).ravel())
+
+    @property
+    def numbers_of_blocks(self) -> list[int]:
+        """Those of the blocks that are kept, by place."""
+        return [_rank(rank) for rank in np.frombuffer(self.ranks, dtype=np.uint32).tolist()]
+
+    def in_order(self) -> Learning:
+        """The same, with what is kept in the order of time, and its `ranks` the gaps from block to block.
+
+        They compress to next to nothing, and so does what is regular in the rows.
+        """
+        numbers = np.array(self.numbers_of_blocks, dtype=np.int64)
+        order = np.argsort(numbers)
+        kept = {name: one.moved(order, BLOCK_ROWS) for name, one in self.kept.items()}
+        gaps = np.diff(numbers[order], prepend=0).astype(np.uint32)
+        return msgspec.structs.replace(self, kept=kept, ranks=gaps.tobytes())
+
+    def with_ranks(self) -> Learning:
+        """What it was, apart from the places, from that of `in_order`."""
+        numbers = np.add.accumulate(np.frombuffer(self.ranks, dtype=np.uint32)).tolist()
+        ranks = np.array([_rank(number) for number in numbers], dtype=np.uint32)
+        return msgspec.structs.replace(self, ranks=ranks.tobytes())
 
     @property
     def segment(self) -> int:
