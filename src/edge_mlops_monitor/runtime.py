@@ -179,18 +179,20 @@ class Runtime:
     def stop(self) -> None:
         """Bring what was logged to stable storage and end the threads, each within `STOP_SECONDS`.
 
-        Where another process holds the database all of it takes little longer than one of them.
+        Where another process holds the database they are hurried once the first has waited in vain.
         """
         if not self.enabled:
             return
         try:
             self._be_patient(STOP_SECONDS)
-            self.stop_uploading()
+            if self._uploader is not None:
+                self._uploader.stop()
             self.stop_sampling()
             seconds = STOP_SECONDS
             if not self.recorder.flush(seconds):
                 seconds = HURRY_SECONDS
                 self._be_patient(seconds)
+            self.stop_uploading()
             self._stop_deciding(seconds)
             self._quietly(partial(self.recorder.flush, seconds))
             self.recorder.worker.stop(STOP_SECONDS)
