@@ -198,10 +198,20 @@ def test_what_was_erased_leaves_the_journal_also_where_another_process_writes(tm
     (tmp_path / "m.db-journal").write_bytes(bytes(512) + MARK.encode() * 100_000)
     other = sqlite3.connect(tmp_path / "m.db", isolation_level=None, check_same_thread=False)
     with closing(other):
-        other.execute("BEGIN IMMEDIATE")
         release = threading.Timer(0.2, other.execute, ("COMMIT",))
-        connection.set_trace_callback(lambda sql: None if release.ident else release.start())
+        seen: list[str] = []
+
+        def write_at_once(sql: str) -> None:
+            if (
+                seen and seen[-1] == "COMMIT" and not release.ident
+            ):  # the pages have gone, the journal is next
+                other.execute("BEGIN IMMEDIATE")
+                release.start()
+            seen.append(sql)
+
+        connection.set_trace_callback(write_at_once)
         store.scrub()
+        connection.set_trace_callback(None)
         release.join()
     assert MARK.encode() not in (tmp_path / "m.db-journal").read_bytes()
     store.close()

@@ -56,7 +56,7 @@ def _erase_before(store: Store, kind: str, before: float) -> int:
 
 
 def _small_share(tx: Transaction, kind: str, after: int, before: float) -> Iterator[Block]:
-    """As many blocks as one commit may erase: each by itself would take days on a slow disk."""
+    """As many blocks as one commit may erase: one by one they would take long on a slow disk."""
     room = journal_bytes(tx.store.max_bytes) // 4
     where = "b.key > ? AND b.first_ts < ? ORDER BY b.key LIMIT 1"
     while room > 0 and (found := tx.blocks(kind, where, (after, before))):

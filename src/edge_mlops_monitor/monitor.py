@@ -66,8 +66,8 @@ class EdgeMonitor:
     def stop(self) -> None:
         """Stop everything in the background, with what was logged on stable storage.
 
-        Takes a bounded time, below twenty seconds where another process holds the database, and never waits
-        for the network. What is logged afterwards is kept, and written at the next start, flush or at exit.
+        Takes a bounded time, also where another process holds the database, and never waits for the network.
+        What is logged afterwards is kept, and written at the next start, flush or at exit.
         """
         self._runtime.stop()
 
