@@ -1,4 +1,4 @@
-"""Who this device is: a readable id that survives restarts, and a fingerprint that tells clones apart.
+"""Who this device is: a readable id that survives restarts.
 
 Machine ids and serial numbers are confidential (machine-id(5) asks that they never leave the
 machine), so only keyed hashes of them are used. MAC addresses are not looked at: they identify
@@ -11,18 +11,11 @@ import os
 import re
 from pathlib import Path
 
-# Keys of the hashes: they keep our ids apart from what other programs derive from the same machine.
+# Key of the hash: it keeps our ids apart from what other programs derive from the same machine.
 _ID_KEY = b"edge-mlops-monitor device id v1"
-_FINGERPRINT_KEY = b"edge-mlops-monitor hardware v1"
 _VALID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _MACHINE_ID = ("etc/machine-id", "var/lib/dbus/machine-id")
 _SERIAL = ("proc/device-tree/serial-number", "sys/firmware/devicetree/base/serial-number")
-_BOARD = (
-    "proc/device-tree/model",
-    "sys/class/dmi/id/product_name",
-    "sys/class/dmi/id/board_name",
-)
-_CPU_FIELDS = ("model name", "Hardware", "Serial", "CPU implementer", "CPU part", "CPU architecture")
 
 
 def check_device_id(text: str) -> str:
@@ -56,17 +49,6 @@ def random_device_id(root: str | os.PathLike[str] = "/") -> str:
     return f"{_host(Path(root))}-{os.urandom(4).hex()}"
 
 
-def hardware_fingerprint(root: str | os.PathLike[str] = "/") -> str:
-    """32 hex digits that differ between machines: a keyed hash of machine id, serial, board and CPU.
-
-    A copied disk keeps the machine id but meets another board or serial number, so the
-    fingerprint changes where the id alone would not.
-    """
-    base = Path(root)
-    parts = [_first(base, _MACHINE_ID), _first(base, _SERIAL), _first(base, _BOARD), _cpu(base)]
-    return _hash("\n".join(parts), _FINGERPRINT_KEY, 16)
-
-
 def _machine(root: Path) -> str:
     """The machine id; the board's serial number where there is none yet or only a placeholder."""
     machine_id = _first(root, _MACHINE_ID)
@@ -85,16 +67,6 @@ def _first(root: Path, places: tuple[str, ...]) -> str:
         if text:
             return text
     return ""
-
-
-def _cpu(root: Path) -> str:
-    """What /proc/cpuinfo says about model and serial; not the frequencies, which change."""
-    try:
-        text = (root / "proc/cpuinfo").read_bytes()[: 1 << 20].decode("utf-8", "replace")
-    except OSError:
-        return ""
-    pairs = (line.partition(":") for line in text.splitlines())
-    return "\n".join(sorted({f"{k.strip()}={v.strip()}" for k, _, v in pairs if k.strip() in _CPU_FIELDS}))
 
 
 def _host(root: Path) -> str:

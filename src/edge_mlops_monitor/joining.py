@@ -1,11 +1,10 @@
 """Labels that come later, joined to the predictions that are still on the device.
 
-Labels are read in the order in which they were stored, with a cursor of their own, and looked up by the id
-of their prediction, a block of labels at a time. A label that came before its prediction waits for it, an
-hour of the labels' own time and so many at most; what has left the device by then, or never was on it,
-cannot be joined and is counted. State and cursor are committed with the findings, as the predictions' are,
-so that a label counts once; a crash may only change the order in which labels count that came before their
-predictions.
+Labels are read in the order in which they were stored and looked up by the id of their prediction, a block of
+them at a time. One that came before its prediction waits for it, an hour of the labels' own time and so many
+at most; what has left the device by then, or never was on it, is counted. State and cursor are committed with
+the findings, so that a label counts once; a crash may only change the order in which labels count that came
+before their predictions.
 """
 
 from __future__ import annotations

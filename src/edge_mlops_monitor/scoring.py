@@ -74,11 +74,6 @@ class Score(msgspec.Struct, frozen=True):
         """Of the changes that were found; None where none was."""
         return float(median(self.delays)) if self.delays else None
 
-    @property
-    def false_alarm_rate(self) -> float | None:
-        """False alarms in a stable row; None where no row is stable."""
-        return self.false_alarms / self.stable_rows if self.stable_rows else None
-
 
 def score(alarms: Iterable[int | Alarm], changes: Iterable[Change], rows: int) -> Score:
     """Judge alarms by the changes in data of so many rows.

@@ -8,10 +8,9 @@ import threading
 class Turns:
     """A reentrant lock; a thread that waits is before those that come after it.
 
-    A lock of Python is for whoever asks first once it is free. On a busy machine a thread that takes it again
-    at once, and sleeps inside while the disk writes, is always first: the others wait for many seconds. So
-    there is a door, and only who is inside the door waits for the lock. A signal handler may come at any
-    moment: in a thread that is on its way in, or in already, it does not ask for the door.
+    A lock of Python is for whoever asks first once it is free: a thread that takes it again at once always
+    is. So only who is inside a door waits for the lock. A signal handler in a thread that is on its way in,
+    or in already, does not ask for the door.
 
     >>> turns = Turns()
     >>> with turns, turns:

@@ -1,8 +1,7 @@
 """The recorder: what is logged goes into a buffer, a background thread commits it in groups.
 
-The writer looks at the buffer every flush interval, and is woken before only when the buffer holds more
-than a quarter of its bound. At the bound itself the oldest rows go, and are counted. While the database
-cannot be opened the buffer waits, and the writer tries again.
+The writer looks at it every flush interval, or when it holds more than a quarter of its bound. At the bound
+the oldest rows go, and are counted. While the database cannot be opened the buffer waits.
 """
 
 from __future__ import annotations

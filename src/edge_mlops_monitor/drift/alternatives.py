@@ -1,10 +1,9 @@
 """What could have happened to a feature: the alternatives that the e-detector bets on.
 
-A tilt multiplies the null's shares by `exp(theta * score)`: for numbers a shift by 0.25, 0.6, 1.2
-or 2 standard deviations up or down and a spread widened or narrowed, by the normal scores of the
-ordered bins, so that they mean the same for every distribution; for categories each of the most frequent
-labels that becomes more frequent; for all features values that go missing, for categories and features
-of few values ones that were never seen. What no tilt fits, the memories learn.
+A tilt multiplies the null's shares by `exp(theta * score)`: for numbers a shift by 0.25, 0.6, 1.2 or 2
+standard deviations and a spread widened or narrowed, by the normal scores of the ordered bins; for
+categories each frequent label that becomes more frequent; values that go missing, and, of few values or
+categories, ones that were never seen. What no tilt fits, the memories learn.
 """
 
 from __future__ import annotations

@@ -95,11 +95,7 @@ def contexts_of(
 
 
 def _shortened(edges: Floats) -> Floats:
-    """The same to ten digits, in less room, rounded up: what is equal to an end stays below it.
-
-    >>> _shortened(np.array([0.1, -0.1, 2.5])).tolist()
-    [0.10000000000582077, -0.09999999999126885, 2.5]
-    """
+    """The same to ten digits, in less room, rounded up: what is equal to an end stays below it."""
     bits = edges.view(np.uint64)
     up = (np.where(edges > 0, bits + UNTOLD, bits) & ~UNTOLD).view(np.float64)
     return np.where(np.isfinite(up), up, edges)

@@ -1,16 +1,14 @@
-"""Evidence for a change in many features at once: the e-detector's arithmetic.
+"""Evidence for a change in many features at once: the e-detector's arithmetic (docs/decisions/0003).
 
-For each row the evidence is a ratio of two predictive probabilities of the cell that its value falls in.
-The denominator is the Dirichlet-multinomial one given the reference's counts + 1/2 and all healthy counts
-so far, which takes the reference for the finite sample that it is (Krichevsky and Trofimov, 1981). The
-numerators are bets on what may have happened: tilts of the null (`alternatives`), and forgetting memories
-of the last 60 and 400 rows, shrunk towards the null. Any bet made before the row is seen is allowed;
-they are made anew every `SEGMENT_ROWS`. The ratios are accumulated over steps of `STEP_ROWS` by the
+For each row the evidence is a ratio of two predictive probabilities of the cell that its value falls in: of
+bets on what may have happened, tilts of the null (`alternatives`) and forgetting memories, made anew every
+`SEGMENT_ROWS`, over the Dirichlet-multinomial one given the reference's counts + 1/2 and all healthy counts
+so far (Krichevsky and Trofimov, 1981). The ratios are accumulated over steps of `STEP_ROWS` by the
 Shiryaev-Roberts recursion `M = (M + w) * ratio`, where `w` is the share of the false-alarm budget that the
 step may spend; an alarm is due when the `M` of all bets add up to 1 (Shin, Ramdas and Rinaldo, E-detectors,
 2022). The log ratios of a feature are divided by its autocorrelation time.
 
-Features lie side by side: arrays end in the axis of features, or of cells, the bins of all features.
+Arrays end in the axis of features, or of cells, the bins of all features.
 """
 
 from __future__ import annotations

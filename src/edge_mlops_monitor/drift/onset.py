@@ -1,10 +1,9 @@
 """Since when a feature has changed, and by how much: the likeliest start among the last blocks.
 
 For each start the rows since then are held against the null before it, under the same bets as the
-evidence: the tilts, and a Dirichlet-multinomial about the null in place of the memories. The start of
-largest likelihood is the maximum-likelihood change point (Hinkley, Biometrika 57, 1970). Weighted by
-what each block may spend, the same ratios add up to the evidence that arose within the last blocks:
-where that is not about all the evidence there is, the change is older, and the cumulative sum of the
+evidence. The start of largest likelihood is the maximum-likelihood change point (Hinkley, Biometrika 57,
+1970). Weighted by what each block may spend, the same ratios add up to the evidence that arose within the
+last blocks: where that is not about all there is, the change is older, and the cumulative sum of the
 likeliest bet tells when it began (Page, Biometrika 41, 1954).
 """
 

@@ -1,15 +1,12 @@
-"""Evidence that pairs of features no longer go together as in the reference.
+"""Evidence that pairs of features no longer go together as in the reference (docs/decisions/0005).
 
 For each group of rows and each pair the evidence is the ratio of two probabilities of how many of the rows
-with both far out are on the same side. The denominator is the beta-binomial probability given the
-reference's counts + 1/2 and all healthy counts so far, which takes the reference for the finite sample that
-it is. The numerators are bets: the odds of being on the same side multiplied or divided by 3 and 15.
-As in `evidence`, the ratios are accumulated by the Shiryaev-Roberts recursion `M = (M + w) * ratio`, and an
-alarm is due when the `M` of all bets on all pairs add up to 1 (Shin, Ramdas and Rinaldo, E-detectors,
-2022). All counts of a pair are divided by its autocorrelation time.
+with both far out are on the same side: with the odds of that multiplied or divided by 3 and 15, over the
+beta-binomial one given the reference's counts + 1/2 and all healthy counts so far. Ratios are accumulated
+as in `evidence`. All counts of a pair are divided by its autocorrelation time.
 
-The last rows are kept as sides (-1, 0, 1) of each feature, not as counts of each pair, so that what is
-kept grows with the features and not with their square.
+The last rows are kept as sides (-1, 0, 1) of each feature, so that what is kept grows with the features
+and not with their square.
 """
 
 from __future__ import annotations

@@ -155,11 +155,6 @@ class Watcher:
         """By stream and feature: `state`, and what is `missing` or since when it is in alarm."""
         return {stream: watch.status() for stream, watch in self._streams.items()}
 
-    @property
-    def features_refused(self) -> int:
-        """How many features beyond the limit were not watched."""
-        return len(self._refused)
-
     def in_force(self, stream: Stream) -> tuple[list[str], list[FeatureReference]]:
         """The features that are decided about, and their references; other lists once they change."""
         watch = self._streams.get(stream)

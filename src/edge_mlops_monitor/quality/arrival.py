@@ -2,9 +2,8 @@
 
 How long 25 rows take is learned from a stream's first rows. A window of 25 is marked where it takes more
 than twice the longest or less than half of the shortest of these; of `n` healthy windows the next exceeds
-the extremes with probability 1 / (n + 1), whatever their distribution. How long a single pause may be, and
-a silence that lasts, is in `pauses.py`. That a clock was set is no matter of chance: a step back by more
-than an hour, or ahead by more than thirty days, is told as such.
+the extremes with probability 1 / (n + 1), whatever their distribution. Pauses and silence are in
+`pauses.py`. A step of the clock back by more than an hour, or ahead by more than thirty days, is told.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """How long the rows of a stream may stay away: pauses in the rows' own times, and silence as it lasts.
 
-The longest pauses of healthy rows are kept. Longer than usual is one that is ten times the longest, over a
-minute, and so long that a tail which falls like that of the longest leaves less than the false-alarm budget
-allows (Hill's index, Annals of Statistics 3, 1975).
+Longer than usual is a pause that is ten times the longest of healthy rows, over a minute, and so long that a
+tail which falls like that of the longest leaves less than the false-alarm budget allows (Hill's index, Annals
+of Statistics 3, 1975).
 
-Silence is judged by the device's own time, not by the times of rows, which may be handed over late, in
-batches, or by a clock that was set. It is made of the looks at how many rows there are: what passes between
-two looks counts, if they are not so far apart that the program or the device must have slept. The same rule
-tells from the longest waits for rows, while arrival is learned, how long a silence is usual.
+Silence is judged by the device's own time, since rows may be handed over late, in batches, or by a clock that
+was set. What passes between two looks at how many rows there are counts, if they are not so far apart that
+the program or the device must have slept. The same rule tells from the longest waits for rows, while arrival
+is learned, how long a silence is usual.
 """
 
 from __future__ import annotations

@@ -1,14 +1,12 @@
 """Evidence that rows which a check marks come more often than in the reference.
 
-A check marks rows. How often a healthy row is marked is known from the reference as `a` marked and `b`
-other rows, both in independent rows, since what is marked comes in bursts. For each block the evidence
-is the ratio of two probabilities: of the marks under a higher rate that was fixed before, over their
-Beta-binomial probability given `a`, `b` and all healthy rows since (Krichevsky and Trofimov, 1981: the
-reference is a finite sample). The ratios are accumulated by the Shiryaev-Roberts recursion
-`M = (M + w) * ratio`, `w` being what the block may spend of the false-alarm budget; an alarm is due when
-the `M` of all rates add up to 1 (Shin, Ramdas and Rinaldo, E-detectors, 2022).
-
-Blocks without marks cost nothing: they are made up for, in closed form, at the next block with marks.
+How often a healthy row is marked is known from the reference as `a` marked and `b` other rows, both in
+independent rows, since what is marked comes in bursts. For each block the evidence is the ratio of two
+probabilities of its marks: under a higher rate that was fixed before, over the Beta-binomial one given `a`,
+`b` and all healthy rows since (Krichevsky and Trofimov, 1981). The ratios are accumulated by the
+Shiryaev-Roberts recursion `M = (M + w) * ratio`, `w` being what the block may spend of the false-alarm
+budget; an alarm is due when the `M` of all rates add up to 1 (Shin, Ramdas and Rinaldo, E-detectors, 2022).
+Blocks without marks are made up for, in closed form, at the next block with marks.
 """
 
 from __future__ import annotations
