@@ -33,7 +33,7 @@ class Notifier:
         if not self._callbacks:
             self._since = self._clock.time()
             with suppress(OSError):  # the store cannot be opened or is held: `step` finds the place by time
-                self._cursor = self._newest("TRUE")
+                self._cursor = self._open_store().newest_key("events")
         self._callbacks.append((callback, SEVERITIES.index(min_severity)))
 
     @property
@@ -45,19 +45,21 @@ class Notifier:
         """Hand out the events that were stored since the last step."""
         store = self._open_store()
         if self._cursor is None:
-            # Events of an earlier boot may be from the future: the clock was not set when it began.
-            earlier = f"key < (SELECT max(number) << {SEQ_BITS} FROM generations)"
-            self._cursor = self._newest(f"last_ts < ? OR {earlier}", self._since)
+            self._cursor = self._place_by_time(store)
         while found := store.blocks("events", after=self._cursor, limit=1):
             self._cursor = found[0].key
             for event in found[0].records():
                 assert isinstance(event, Event)
                 self._hand_out(event)
 
-    def _newest(self, where: str, *parameters: float) -> int:
-        """The key of the newest event so far; 0 where there is none."""
-        rows = self._open_store().query(f"SELECT max(key) FROM events WHERE {where}", parameters)
-        return rows[0][0] or 0
+    def _place_by_time(self, store: Store) -> int:
+        """The key of the newest event from before the first callback was added, by its time; 0: none.
+
+        Events of an earlier boot may be from the future: the clock was not set when this one began.
+        """
+        earlier = f"key < (SELECT max(number) << {SEQ_BITS} FROM generations)"
+        sql = f"SELECT max(key) FROM events WHERE last_ts < ? OR {earlier}"
+        return store.query(sql, (self._since,))[0][0] or 0
 
     def _hand_out(self, event: Event) -> None:
         level = SEVERITIES.index(event.severity) if event.severity in SEVERITIES else 0
