@@ -13,6 +13,7 @@ from subprocess import run as run_bytes
 
 from release.problem import Problem
 from release.project import Project, last_line, tool
+from release.recompress import recompress, zopfli
 
 # The second build runs under other circumstances: whatever they leave in the files would show.
 CIRCUMSTANCES = (
@@ -25,9 +26,10 @@ def build(project: Project, folder: Path, *, isolated: bool = True) -> list[Path
     """Build HEAD twice, compare, and leave wheel and sdist in `folder`, emptied before.
 
     The first build makes the wheel from the sdist, the second straight from the tree, so that equal
-    bytes also mean that the sdist is complete.
+    bytes also mean that the sdist is complete. What was found equal is then made smaller (`recompress`).
     """
     project.commit()  # or git says here what is wrong
+    deflate = zopfli()  # or it is said here that it is missing
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -37,7 +39,9 @@ def build(project: Project, folder: Path, *, isolated: bool = True) -> list[Path
         _compare(first / "dist", second / "dist")
         for path in (first / "dist").iterdir():
             shutil.copy(path, folder / path.name)
-    return artefacts(folder)
+    made = artefacts(folder)
+    recompress(made[0], deflate)
+    return made
 
 
 def artefacts(folder: Path) -> list[Path]:

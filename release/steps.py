@@ -18,7 +18,7 @@ from release.problem import Problem
 from release.project import Project, install_editable, last_line, run
 from release.state import State
 
-TOOLS = ("build", "twine", "towncrier", "hatchling", "packaging", "cyclonedx_py")
+TOOLS = ("build", "twine", "towncrier", "hatchling", "zopfli", "packaging", "cyclonedx_py")
 MAKE_SECONDS = 7200.0  # for all tests, on a small or busy machine
 
 

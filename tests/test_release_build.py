@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import zipfile
 from email import message_from_string
 from pathlib import Path
@@ -16,7 +17,7 @@ from release.project import Project
 
 from release_tiny import commit, needs, tiny, write
 
-needs("build", "twine", "hatchling", "cyclonedx-bom")
+needs("build", "twine", "hatchling", "zopfli", "cyclonedx-bom")
 pytestmark = pytest.mark.timeout(600)  # programs are started, which takes long on a busy machine
 
 
@@ -209,6 +210,16 @@ def test_a_wheel_that_is_too_large_is_named(finished: tuple[Project, Path, Path]
     project, wheel, sdist = finished
     with pytest.raises(Problem, match=r"has \d+ bytes, 100 at most are allowed"):
         contents.check(project, wheel, sdist, "0.1.1", largest=100)
+
+
+def test_a_missing_compressor_is_named_before_anything_is_built(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(project.root / "dist" / "old-0.0.1-py3-none-any.whl", "")
+    monkeypatch.setitem(sys.modules, "zopfli.zlib", None)
+    with pytest.raises(Problem, match=r"^zopfli is not installed; run `pip install -e '\.\[dev\]'`\.$"):
+        made(project)
+    assert (project.root / "dist" / "old-0.0.1-py3-none-any.whl").exists()
 
 
 def test_checksums_and_the_list_of_parts_can_be_checked(finished: tuple[Project, Path, Path]) -> None:

@@ -15,7 +15,7 @@ from release.project import Project, run
 
 from release_tiny import needs
 
-needs("build", "twine", "hatchling", "towncrier", "cyclonedx-bom", "devpi-server", "pypiserver")
+needs("build", "twine", "hatchling", "zopfli", "towncrier", "cyclonedx-bom", "devpi-server", "pypiserver")
 
 REHEARSED = "make release-check"
 

@@ -19,7 +19,7 @@ from release.project import Project
 
 from release_tiny import WebPage, commit, needs, serving, tiny, write
 
-needs("build", "twine", "hatchling", "towncrier", "cyclonedx-bom", "devpi-server", "pypiserver")
+needs("build", "twine", "hatchling", "zopfli", "towncrier", "cyclonedx-bom", "devpi-server", "pypiserver")
 pytestmark = pytest.mark.timeout(600)  # programs are started, which takes long on a busy machine
 
 Command = Callable[..., tuple[int, str, str]]
