@@ -147,6 +147,16 @@ def test_a_database_of_another_program_or_open_to_others_is_named(tmp_path):
     assert next(of_database(tmp_path / "m.db", 1)).remedy.startswith("chmod 600")
 
 
+def test_a_device_is_named_as_it_uploads(capsys, tmp_path):
+    def named(text: str = "{}\n") -> str:
+        findings = checked(capsys, text)[1]
+        return next(found["message"] for found in findings if found["subject"] == "device")
+
+    Store(tmp_path / "edge_mlops_monitor.db", device_id="as-before").close()
+    assert named() == "as-before (kept in the database)"
+    assert named("device_id: press-7\n") == "press-7 (from the config)"
+
+
 def test_too_little_disk_space_is_named(tmp_path):
     assert any(
         "lower storage.max_sqlite_size_mb" in found.remedy for found in of_database(tmp_path / "m.db", 1e9)

@@ -41,7 +41,15 @@ def default_device_id(root: str | os.PathLike[str] = "/") -> str | None:
     machine = _machine(Path(root))
     if not machine:
         return None
-    return f"{_host(Path(root))}-{_hash(machine, _ID_KEY, 4)}"
+    return f"{_host(Path(root))}-{keyed_hash(machine, _ID_KEY, 4)}"
+
+
+def clone_device_id(root: str | os.PathLike[str] = "/") -> str:
+    """An id for hardware that a copied card has come to, whose machine id another device has as well."""
+    from edge_mlops_monitor.hardware import fingerprint
+
+    both = " ".join((_machine(Path(root)), *fingerprint(root).values()))
+    return f"{_host(Path(root))}-{keyed_hash(both, _ID_KEY, 4)}"
 
 
 def random_device_id(root: str | os.PathLike[str] = "/") -> str:
@@ -51,17 +59,17 @@ def random_device_id(root: str | os.PathLike[str] = "/") -> str:
 
 def _machine(root: Path) -> str:
     """The machine id; the board's serial number where there is none yet or only a placeholder."""
-    machine_id = _first(root, _MACHINE_ID)
+    machine_id = first_text(root, _MACHINE_ID)
     if re.fullmatch(r"[0-9a-f]{32}", machine_id) and machine_id.strip("0"):
         return machine_id
-    return _first(root, _SERIAL)
+    return first_text(root, _SERIAL)
 
 
-def _first(root: Path, places: tuple[str, ...]) -> str:
-    """The text of the first of these files that says something."""
+def first_text(root: Path, places: tuple[str, ...], most: int = 4096) -> str:
+    """The text of the first of these files that says something, or its first `most` bytes."""
     for place in places:
         try:
-            text = (root / place).read_bytes()[:4096].replace(b"\0", b" ").decode("utf-8", "replace").strip()
+            text = (root / place).read_bytes()[:most].replace(b"\0", b" ").decode("utf-8", "replace").strip()
         except OSError:
             continue
         if text:
@@ -71,12 +79,15 @@ def _first(root: Path, places: tuple[str, ...]) -> str:
 
 def _host(root: Path) -> str:
     """The host name without its domain, cleaned, and cut so that the id stays within 64 characters."""
-    name = _first(root, ("etc/hostname",)) if root != Path("/") else os.uname().nodename
+    name = first_text(root, ("etc/hostname",)) if root != Path("/") else os.uname().nodename
     cleaned = re.sub(r"[^A-Za-z0-9_-]+", "-", name.split(".")[0]).strip("-")[:55].rstrip("-")
     return cleaned or "device"
 
 
-def _hash(text: str, key: bytes, size: int) -> str:
-    import hashlib  # brings OpenSSL, 4 MB: only where a name has to be made
-
-    return hashlib.blake2b(text.encode(), key=key, digest_size=size).hexdigest()
+def keyed_hash(text: str, key: bytes, size: int) -> str:
+    """BLAKE2b in hexadecimal digits, two for each of `size` bytes."""
+    try:
+        from _blake2 import blake2b  # hashlib has the same and brings OpenSSL, 4 MB
+    except ImportError:
+        from hashlib import blake2b
+    return blake2b(text.encode(), key=key, digest_size=size).hexdigest()

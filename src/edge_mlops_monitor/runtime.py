@@ -26,7 +26,6 @@ from edge_mlops_monitor.capture.snapshot import Snapshot, text_of
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.config import Config
 from edge_mlops_monitor.errors import ConfigError, DataError, StoreError
-from edge_mlops_monitor.identity import default_device_id, random_device_id
 from edge_mlops_monitor.records import Actual, DriftResult, Event
 from edge_mlops_monitor.store import Store
 from edge_mlops_monitor.telemetry.configured import sink_makers
@@ -48,8 +47,9 @@ DISABLED = "EDGE_MLOPS_MONITOR_DISABLED"
 class Runtime:
     """The parts of one monitor, wired together."""
 
-    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+    def __init__(self, config: Config, clock: Clock | None = None, root: str = "/") -> None:
         self.config = config
+        self._root = root  # where the machine's own files are
         self.clock = clock or Clock()
         self.enabled = config.enabled and os.environ.get(DISABLED, "").lower() not in ("1", "true", "yes")
         self._store: Store | None = None
@@ -115,7 +115,7 @@ class Runtime:
         return Store(
             storage.sqlite_path,
             device_id=self.config.device_id,
-            default_device_id=lambda: default_device_id() or random_device_id(),
+            root=self._root,
             max_bytes=int(storage.max_sqlite_size_mb * (1 << 20)),
             keep_predictions=self.config.model_logging.buffer_size,
             has_sinks=bool(self._sink_makers),

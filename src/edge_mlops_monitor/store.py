@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from edge_mlops_monitor import opening, schema
 from edge_mlops_monitor.blocks import Block
 from edge_mlops_monitor.clock import Clock
+from edge_mlops_monitor.clones import begin_generation
 from edge_mlops_monitor.errors import StoreCorruptError, StoreError
 from edge_mlops_monitor.records import Record
 from edge_mlops_monitor.retention import shrink
@@ -38,8 +39,8 @@ class Store:
     """The database at `path`, opened, and created where `create` allows.
 
     `max_bytes` bounds the file. `device_id` names the device in every record; where it is empty the one
-    in the database is kept, and a new database asks `default_device_id`. Raises StoreError (with the
-    remedy) where it cannot be used.
+    in the database is kept, and a new database asks the machine whose files are under `root`, as does one
+    that meets other hardware (see `clones`). Raises StoreError (with the remedy) where it cannot be used.
 
     >>> import tempfile, os
     >>> from edge_mlops_monitor.records import Actual
@@ -57,7 +58,7 @@ class Store:
         path: str | os.PathLike[str],
         *,
         device_id: str = "",
-        default_device_id: Callable[[], str] = lambda: "device",
+        root: str | os.PathLike[str] = "/",
         max_bytes: int = 100 << 20,
         keep_predictions: int | None = None,
         has_sinks: bool = False,
@@ -71,7 +72,7 @@ class Store:
         self.clock = clock or Clock()
         self._create = create
         self._wanted_id = device_id
-        self._default_id = default_device_id
+        self._root = root
         self._lock = Turns()
         self._connection: opening.Connection | None = None
         self._pid = 0
@@ -319,7 +320,7 @@ class Store:
         reason = reason or self._reason_for_generation(tx, file)
         if reason:
             tx.put("file", file)
-            tx.begin_generation(reason, self._wanted_id or tx.device_id or self._default_id())
+            begin_generation(tx, reason, self._wanted_id, self._root)
             tx.write_sequences()
         opening.commit(connection)
 

@@ -100,6 +100,9 @@ def of_identity(config: Config) -> Iterator[Finding]:
     if config.device_id:
         yield Finding("device", "ok", f"{config.device_id} (from the config)")
         return
+    if kept := _kept_id(config.storage.sqlite_path):
+        yield Finding("device", "ok", f"{kept} (kept in the database)")
+        return
     found = default_device_id()
     if found is not None:
         yield Finding("device", "ok", f"{found} (host name and a hash of the machine's identity)")
@@ -110,6 +113,17 @@ def of_identity(config: Config) -> Iterator[Finding]:
         "this machine has neither a machine id nor a serial number, so a random id is kept in the database",
         "set device_id, or run systemd-machine-id-setup",
     )
+
+
+def _kept_id(path: str) -> str:
+    from edge_mlops_monitor.store import Store
+
+    try:
+        store = Store(path, create=False)
+    except StoreError:  # there is none yet, or `of_database` says what is wrong with it
+        return ""
+    store.close()
+    return store.device_id
 
 
 def of_database(path: Path, max_mb: float) -> Iterator[Finding]:
