@@ -221,10 +221,21 @@ def test_every_copy_has_an_id_of_its_own(card: Card, tmp_path: Path) -> None:
     assert len(set(ids)) == 7
 
 
-def test_a_copy_of_a_copy_does_not_come_back_to_the_id_of_the_original(card: Card, tmp_path: Path) -> None:
+def test_a_copy_whose_database_is_lost_keeps_its_id(card: Card) -> None:
     original = card.start(A)
+    clone = card.start(B)
+    card.database.unlink()
+    assert card.start(B) == clone != original
+    assert card.clones() == []
+
+
+@pytest.mark.parametrize("place", [SERIAL, BOARD])
+def test_a_copy_of_a_copy_does_not_come_back_to_the_id_of_the_original(
+    card: Card, tmp_path: Path, place: str
+) -> None:
+    original = card.start({place: A})
     copied = card.copy(tmp_path / "copy")
-    ids = [copied.start(board) for board in (B, C, B)]
+    ids = [copied.start({place: board}) for board in (B, C, B)]
     assert original not in ids
     assert ids[0] == ids[2] != ids[1]
     assert [event.data["device_id"] for event in copied.clones()] == ids

@@ -60,6 +60,12 @@ def test_two_machines_differ(pi):
     assert default_device_id(pi) != before
 
 
+def test_a_card_that_was_copied_before_its_first_start_gives_each_board_an_id_of_its_own(pi):
+    before = default_device_id(pi)
+    tree(pi, proc__device_tree__serial_number="10000000ffffffff\0")
+    assert default_device_id(pi) != before
+
+
 @pytest.mark.parametrize("placeholder", ["uninitialized", "", "0" * 32])
 def test_the_serial_number_takes_over_where_the_machine_id_is_a_placeholder(pi, placeholder):
     tree(pi, etc__machine_id=f"{placeholder}\n")

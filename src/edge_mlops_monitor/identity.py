@@ -45,11 +45,13 @@ def default_device_id(root: str | os.PathLike[str] = "/") -> str | None:
 
 
 def clone_device_id(root: str | os.PathLike[str] = "/") -> str:
-    """An id for hardware that a copied card has come to, whose machine id another device has as well."""
+    """An id for hardware that a copied card has come to: the default where that tells boards apart."""
     from edge_mlops_monitor.hardware import fingerprint
 
-    both = " ".join((_machine(Path(root)), *fingerprint(root).values()))
-    return f"{_host(Path(root))}-{keyed_hash(both, _ID_KEY, 4)}"
+    board = fingerprint(root)
+    default = default_device_id(root) if "serial-number" in board else None
+    both = " ".join((_machine(Path(root)), *board.values()))
+    return default or f"{_host(Path(root))}-{keyed_hash(both, _ID_KEY, 4)}"
 
 
 def random_device_id(root: str | os.PathLike[str] = "/") -> str:
@@ -58,11 +60,11 @@ def random_device_id(root: str | os.PathLike[str] = "/") -> str:
 
 
 def _machine(root: Path) -> str:
-    """The machine id; the board's serial number where there is none yet or only a placeholder."""
+    """The machine id, which a copied card brings along, and the board's serial number, which it does not."""
     machine_id = first_text(root, _MACHINE_ID)
-    if re.fullmatch(r"[0-9a-f]{32}", machine_id) and machine_id.strip("0"):
-        return machine_id
-    return first_text(root, _SERIAL)
+    if not re.fullmatch(r"[0-9a-f]{32}", machine_id) or not machine_id.strip("0"):
+        machine_id = ""  # none yet, or only a placeholder
+    return f"{machine_id} {first_text(root, _SERIAL)}".strip()
 
 
 def first_text(root: Path, places: tuple[str, ...], most: int = 4096) -> str:
