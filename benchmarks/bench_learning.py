@@ -147,7 +147,7 @@ def daily(quick: bool) -> None:
     """Print a line a number of rows kept of each hour."""
     print("| rows an hour | bytes a feature | decide | worth | false, of | shift | delay |")
     print(f"|{' --- |' * 7}")
-    for rows in (250, 125, 62):
+    for rows in (160, 125, 62):
         with kept_by_hour(rows):
             found = [followed(Daily(seed)) for seed in range(1 if quick else 12)]
         every = {name: [value for run in found for value in run[name]] or [math.nan] for name in found[0]}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge_mlops_monitor.cli import main
+from edge_mlops_monitor.drift.autocorrelation import autocorrelation_of_stretches, autocorrelation_time
 from edge_mlops_monitor.drift.evidence import Evidence
 from edge_mlops_monitor.drift.reference import build
 from edge_mlops_monitor.drift.reference_file import dump, loads
@@ -134,6 +135,18 @@ def test_rows_of_no_known_context_are_held_against_all_contexts() -> None:
     null = evidence.null(0, np.zeros((1, len(evidence.labels))))
     assert np.all(null > 0)
     assert null.sum() == pytest.approx(evidence.base.sum())
+
+
+def test_cells_that_one_context_has_more_of_than_another_make_no_rows_depend_on_each_other() -> None:
+    rng = np.random.default_rng(3)
+    contexts = np.repeat(["a", "b", "c", "d"] * 5, 100)
+    shares = {"a": [0.1, 0.9], "b": [0.5, 0.5], "c": [0.9, 0.1], "d": [0.5, 0.5]}
+    codes = np.array([rng.choice(2, p=shares[one]) for one in contexts.tolist()])
+    assert autocorrelation_time(codes, 3) > 10
+    assert autocorrelation_time(codes, 3, contexts=contexts.tolist()) == 1.0
+    stretches = autocorrelation_of_stretches(codes, 3, 10)
+    assert stretches[1] < 300
+    assert autocorrelation_of_stretches(codes, 3, 10, contexts=contexts.tolist()) == (1.0, 2000.0)
 
 
 def test_references_with_contexts_survive_the_file_and_lies_in_it_are_refused() -> None:

@@ -154,6 +154,30 @@ def test_so_does_an_only_feature_with_a_long_name_whose_rows_come_at_odd_times()
     assert most <= 8 * KIB
 
 
+DAILY: dict[str, Any] = KINDS | {
+    "a daily cycle": lambda rng: rng.gauss(0, 1),
+    "heavy tails": lambda rng: math.tan(math.pi * (rng.random() - 0.5)),
+    "two modes": lambda rng: rng.choice([0.0, 100.0]) + rng.gauss(0, 0.01),
+    "far from zero": lambda rng: 1e5 + rng.gauss(0, 0.1),
+    "a sensor's steps": lambda rng: round(rng.gauss(0, 1) * 8) * 0.1,
+    "fine steps": lambda rng: round(rng.gauss(0, 1) * 400) * 0.0625,
+}
+
+
+@pytest.mark.parametrize("kind", DAILY)
+def test_so_does_an_only_feature_while_it_is_learned_by_the_hour(kind: str) -> None:
+    rng, day = random.Random(8), 720
+    watcher, most = Watcher(Settings(context="hour_of_day")), 0
+    for begin in range(0, 6 * day, day // 3):
+        column = [DAILY[kind](rng) for _ in range(day // 3)]
+        if kind == "a daily cycle":
+            column = [x + 3.3 * math.sin(2 * math.pi * (begin + i) / day) for i, x in enumerate(column)]
+        feed(watcher, {"inputs.x0": column}, step=120.0, begin=begin)
+        if watcher.status()[STREAM]["inputs.x0"]["state"] == "learning":
+            most = max(most, len(watcher.state()))
+    assert 1000 < most <= 8 * KIB
+
+
 def test_what_is_watched_by_the_hour_takes_at_most_8_kib_of_state_after_a_week() -> None:
     rng, times = np.random.default_rng(5), 60.0 * np.arange(8 * 24 * 60)
     values = 3 * np.sin(2 * np.pi * times / 86_400) + rng.normal(size=len(times))

@@ -11,6 +11,7 @@ underestimate it. Where a cycle ends the initial sequence too early, all lags co
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +32,13 @@ CERTAIN = 3.09  # one-sided 99.9 %, since the largest of many is looked at
 SURE = 3.72  # one-sided 99.99 %, where nothing else speaks for it
 
 
-def autocorrelation_time(codes: NDArray[np.int64], cells: int, ordered: int = 0) -> float:
+def autocorrelation_time(
+    codes: NDArray[np.int64], cells: int, ordered: int = 0, contexts: Sequence[str] | None = None
+) -> float:
     """Rows worth one independent row, at least 1, at an upper confidence limit.
 
     `codes` are the bins of time-ordered rows; the first `ordered` of the `cells` are in the order of
-    the values.
+    the values. How often a bin comes in one of the `contexts` of the rows, and not in others, does not count.
 
     >>> rng = np.random.default_rng(1)
     >>> autocorrelation_time(rng.integers(0, 10, 2000), 10)
@@ -44,12 +47,16 @@ def autocorrelation_time(codes: NDArray[np.int64], cells: int, ordered: int = 0)
     True
     """
     codes = codes[:MAX_ROWS]
-    series = _series(codes, cells, ordered)
+    series = _series(codes, cells, ordered, None if contexts is None else contexts[: len(codes)])
     return _time(_autocorrelations(series), len(codes))
 
 
 def autocorrelation_of_stretches(
-    codes: NDArray[np.int64], cells: int, segment: int, ordered: int = 0
+    codes: NDArray[np.int64],
+    cells: int,
+    segment: int,
+    ordered: int = 0,
+    contexts: Sequence[str] | None = None,
 ) -> tuple[float, float]:
     """The same for rows taken in stretches of `segment` rows, with gaps between the stretches.
 
@@ -57,10 +64,16 @@ def autocorrelation_of_stretches(
     since the gaps make the stretches independent; where the data wander more slowly than the gaps are long,
     a stretch is worth one row at most.
     """
-    return _of_segments(_series(codes, cells, ordered), segment)
+    return _of_segments(_series(codes, cells, ordered, contexts), segment)
 
 
-def design_effect(codes: NDArray[np.int64], cells: int, ordered: int, cycle: NDArray[np.int64]) -> float:
+def design_effect(
+    codes: NDArray[np.int64],
+    cells: int,
+    ordered: int,
+    cycle: NDArray[np.int64],
+    contexts: Sequence[str] | None = None,
+) -> float:
     """Rows worth one independent row where whole cycles (days) differ from each other; 1 where they do not.
 
     The variance of the cycles' means over what independent rows would give (Kish, Survey Sampling, 1965),
@@ -74,7 +87,7 @@ def design_effect(codes: NDArray[np.int64], cells: int, ordered: int, cycle: NDA
     >>> design_effect(np.clip(rng.integers(0, 9, 3500) + days % 2, 0, 9), 10, 10, days) > 10
     True
     """
-    series = _series(codes, cells, ordered)
+    series = _series(codes, cells, ordered, contexts)
     rows = np.bincount(cycle)
     freedom = len(rows) - 1
     variance = (series**2).mean(axis=0)
@@ -112,8 +125,10 @@ def autocorrelation_times(series: Floats, segment: int = 0) -> tuple[Floats, Flo
     return tau, worth
 
 
-def _series(codes: NDArray[np.int64], cells: int, ordered: int) -> Floats:
-    """A centred column for each bin that varies, for what is rare, and for the scores.
+def _series(
+    codes: NDArray[np.int64], cells: int, ordered: int, contexts: Sequence[str] | None = None
+) -> Floats:
+    """A column for each bin that varies, for what is rare, and for the scores, each centred in each context.
 
     A bin with hardly any rows tells nothing by itself; missing does, since what is rarely missing is often
     missing in a row, and so do all rare bins together.
@@ -135,7 +150,10 @@ def _series(codes: NDArray[np.int64], cells: int, ordered: int) -> Floats:
         table[:ordered] = np.stack(normal_scores(share[:ordered] + 1e-9), axis=1)
         columns.append(table[codes])
     series = np.concatenate(columns, axis=1)
-    return np.asarray(series - series.mean(axis=0))
+    for name in set(contexts or ()):
+        rows = np.flatnonzero(np.array(contexts) == name)
+        series[rows] -= series[rows].mean(axis=0)
+    return np.asarray(series if contexts else series - series.mean(axis=0))
 
 
 def _autocorrelations(series: Floats) -> Floats:

@@ -19,7 +19,7 @@ from edge_mlops_monitor.drift.settings import Settings
 from edge_mlops_monitor.drift.stream import Watch
 from edge_mlops_monitor.quality.arrival import Known
 
-VERSION = 8
+VERSION = 9
 
 
 class _Array(msgspec.Struct, frozen=True, array_like=True):
@@ -184,16 +184,27 @@ def _by_byte(numbers: bytes) -> bytes:
     """The first bytes of all numbers, then the second ones and so on, each compressed by itself.
 
     The last bytes mostly have no pattern; together with them the others would not be seen to have one.
+    Where there are few different numbers, which they are, and then the place there of each.
     """
+    words = np.frombuffer(numbers, dtype=np.uint64)
+    different, places = np.unique(words, return_inverse=True)
+    few = len(different) < 256
+    parts: list[NDArray[Any]] = (
+        [different, places.astype(np.uint8)] if few else [*words.view(np.uint8).reshape(-1, 8).T]
+    )
     compressor = zlib.compressobj()
-    parts = np.frombuffer(numbers, dtype=np.uint8).reshape(-1, 8).T
-    found = [compressor.compress(part.tobytes()) + compressor.flush(zlib.Z_FULL_FLUSH) for part in parts]
+    found = [compressor.compress(bytes([len(different) if few else 0]))]
+    for part in parts:
+        found += [compressor.compress(part.tobytes()), compressor.flush(zlib.Z_FULL_FLUSH)]
     return b"".join(found) + compressor.flush() if numbers else b""
 
 
 def _by_number(laid: bytes) -> bytes:
-    parts = np.frombuffer(zlib.decompress(laid) if laid else b"", dtype=np.uint8).reshape(8, -1)
-    return bytes(parts.T.tobytes())
+    found = np.frombuffer(zlib.decompress(laid) if laid else b"\0", dtype=np.uint8)
+    different, parts = int(found[0]), found[1:]
+    if different:
+        return bytes(parts[: 8 * different].view(np.uint64)[parts[8 * different :]].tobytes())
+    return bytes(parts.reshape(8, -1).T.tobytes())
 
 
 def _plain(value: Any) -> Any:

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.binning import MANY_LABELS, as_floats, label
 from edge_mlops_monitor.drift.reference import Column
+from edge_mlops_monitor.drift.rounding import FIRST, clean, ends_of, rounded, told_apart
 
 MOST_LABELS = 64
 FREQUENT = MANY_LABELS + 2  # labels that stay when there are more; a reference has bins for fewer
 TEXT, INTEGER = 0, 128  # codes are the place in `labels` + 1, and this
 RARE = 255  # the code of a text that was too rare to be remembered
+FEW = 128  # different numbers up to which all digits are kept
 EXACT = 1e15  # integers from here on are labels too, since a float takes several for one
 NAN = np.uint64(0x7FF8_0000_0000_0000)  # a missing value; the bits after it are codes
 MISSING = NAN.tobytes()
@@ -42,6 +44,7 @@ class Kept(msgspec.Struct):
     numbers: bytes = b""  # empty where no number came,
     codes: bytes = b""  # and else this
     labels: tuple[str, ...] = ()
+    rounded: bool = False  # whether some numbers may be
 
     def put(self, place: int, values: Column) -> None:
         """Put values at `place` and those after it, in place of what was there."""
@@ -103,10 +106,43 @@ class Kept(msgspec.Struct):
         found._keep(words, not self.numbers)
         return found
 
-    def column(self, places: Sequence[int] | NDArray[np.int64]) -> Column:
-        """The values at these places; a list where there is text among them, else numbers."""
+    def round(self, fresh: Sequence[int], contexts: NDArray[np.int64], block: int) -> None:
+        """Round the numbers of fresh blocks, given each row's context or -1, unless few are different."""
+        if not self.numbers:
+            return
+        numbers = self._words(len(contexts)).view(np.float64)[: len(contexts)]
+        known = np.isfinite(numbers) & (contexts >= 0)
+        new = np.isin(np.arange(len(contexts)) // block, fresh)
+        if not self.rounded:
+            new[:] = True
+            if len(np.unique(numbers[known])) <= FEW:
+                return
+        self.rounded = True
+        for context in np.unique(contexts[new]).tolist():
+            rows = np.flatnonzero(known & (contexts == context))
+            before = rows[~new[rows]]
+            ends = np.unique(clean(numbers[before]))
+            if len(before) < FIRST:
+                if len(rows) < FIRST:
+                    continue
+                new[rows], ends = True, ends_of(numbers[rows])
+            now = rows[new[rows]]
+            numbers[now] = rounded(numbers[now], now // block, ends)
+        self.numbers = numbers.tobytes() + self.numbers[numbers.nbytes :]
+
+    def numbered(self, rows: int) -> NDArray[np.int64]:
+        """Numbers of the labels of the first rows."""
+        return np.asarray(_codes_of(self._words(rows))[:rows].astype(np.int64))
+
+    def column(self, places: Sequence[int] | NDArray[np.int64], block: int = 0) -> Column:
+        """The values at these places; a list where there is text among them, else numbers.
+
+        With `block`, what differed within so many rows differs, though by next to nothing.
+        """
         words = self._words(max(places, default=-1) + 1)[np.asarray(places, dtype=np.int64)]
-        numbers, codes = words.view(np.float64), _codes_of(words)
+        codes, numbers = _codes_of(words), words.view(np.float64)
+        if self.rounded:
+            numbers = told_apart(numbers, block) if block else clean(numbers)
         for place, text in enumerate(self.labels):
             if (large := codes == INTEGER + place + 1).any():
                 numbers[large] = float(int(text))

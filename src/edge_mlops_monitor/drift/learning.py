@@ -23,7 +23,8 @@ LEAST_ROWS = 100
 BLOCK_ROWS = 10  # consecutive rows that are kept or dropped together
 KEPT_ROWS = 1000  # at least, where so many come: 8 KB a feature
 ROWS_BY_HOUR = 125  # needed of each hour of the day, where the reference is to know them
-KEPT_BY_HOUR = 250
+KEPT_BY_HOUR = 160
+ROUNDED_BLOCKS = 5  # at once
 CONTEXT = " context"  # where the rows' contexts are kept
 COARSE = np.uint64(0xFFFF_FFFF_E000_0000)  # of the bits of a float
 PATIENCE = 3  # times that learning takes twice as long, before a feature that wanders is given up
@@ -40,9 +41,11 @@ class Learning(msgspec.Struct):
     target: int
     blocks: int  # that are kept at most
     joint: bool = False  # learns how the features go together, not each of them
+    by_hour: bool = False  # keeps fewer digits of more rows
     rows: int = 0  # that came
     patience: int = PATIENCE
     ranks: bytes = b""
+    fresh: list[int] = []  # places of whole blocks that are not rounded yet
     kept: dict[str, Kept] = {}
 
     def due(self, settings: Settings, ts: float) -> bool:
@@ -62,6 +65,10 @@ class Learning(msgspec.Struct):
                     kept, part = self.kept.setdefault(name, Kept()), column[begin:end]
                     kept.put(place * BLOCK_ROWS + within, coarse(part) if self.joint else part)
             self.rows += end - begin
+            if place is not None and self.by_hour and self.rows % BLOCK_ROWS == 0:
+                self.fresh = [*self.fresh, place]
+            if len(self.fresh) == ROUNDED_BLOCKS:
+                self.round()
             begin = end
 
     def _place(self, rank: int) -> int | None:
@@ -78,12 +85,24 @@ class Learning(msgspec.Struct):
         self.ranks = written(self.ranks, place, np.uint32(rank).tobytes(), b"\0" * 4)
         return place
 
+    def round(self) -> None:
+        """Round what is kept of the blocks that have become whole."""
+        if self.fresh:
+            contexts = self.kept[CONTEXT].numbered(len(self.ranks) // 4 * BLOCK_ROWS)
+            if self.rows % BLOCK_ROWS:
+                begun = np.frombuffer(self.ranks, dtype=np.uint32) == _rank(self.rows // BLOCK_ROWS)
+                contexts[np.repeat(begun, BLOCK_ROWS)] = -1
+            for name in self.names:
+                self.kept[name].round(self.fresh, contexts, BLOCK_ROWS)
+        self.fresh = []
+
     def build(self, name: str, settings: Settings, **stream: Any) -> FeatureReference:
         """The reference of one feature from what was kept."""
         labels = list(self.column(CONTEXT)) if settings.context else None
         return build_feature(
             name,
             self.column(name),
+            apart=self.column(name, BLOCK_ROWS),
             keep_values=settings.algorithm == "ks_test",
             segment=self.segment,
             context=settings.context,
@@ -91,12 +110,12 @@ class Learning(msgspec.Struct):
             **stream,
         )
 
-    def column(self, name: str) -> Column:
-        """What was kept of one feature, in the order of time."""
+    def column(self, name: str, block: int = 0) -> Column:
+        """What was kept of one feature, in the order of time (see `Kept.column`)."""
         places = {block: place for place, block in enumerate(self.numbers_of_blocks)}
         whole = [places[block] for block in sorted(places) if block < self.rows // BLOCK_ROWS]
         first = np.array(whole, dtype=np.int64) * BLOCK_ROWS
-        return self.kept[name].column((first[:, None] + np.arange(BLOCK_ROWS)).ravel())
+        return self.kept[name].column((first[:, None] + np.arange(BLOCK_ROWS)).ravel(), block)
 
     @property
     def numbers_of_blocks(self) -> list[int]:
@@ -112,7 +131,9 @@ class Learning(msgspec.Struct):
         order = np.argsort(numbers)
         kept = {name: one.moved(order, BLOCK_ROWS) for name, one in self.kept.items()}
         gaps = np.diff(numbers[order], prepend=0).astype(np.uint32)
-        return msgspec.structs.replace(self, kept=kept, ranks=gaps.tobytes())
+        places = np.argsort(order)
+        fresh = [int(places[one]) for one in self.fresh]
+        return msgspec.structs.replace(self, kept=kept, ranks=gaps.tobytes(), fresh=fresh)
 
     def with_ranks(self) -> Learning:
         """What it was, apart from the places, from that of `in_order`."""
@@ -171,9 +192,10 @@ def learning_hours(settings: Settings) -> float:
 
 def begin(names: list[str], ts: float, settings: Settings, *, joint: bool = False) -> Learning:
     """Begin to learn features, at `ts`."""
-    rows = learning_rows(settings)
-    kept = 24 * KEPT_BY_HOUR if settings.context == HOUR_OF_DAY else KEPT_ROWS
-    return Learning(names, ts, rows, max(rows, kept) // BLOCK_ROWS, joint)
+    rows, by_hour = learning_rows(settings), settings.context == HOUR_OF_DAY
+    kept = 24 * KEPT_BY_HOUR if by_hour else KEPT_ROWS
+    by_hour = by_hour and settings.algorithm != "ks_test"  # which wants raw values
+    return Learning(names, ts, rows, max(rows, kept) // BLOCK_ROWS, joint, by_hour)
 
 
 def _rank(block: int) -> int:

@@ -143,6 +143,7 @@ def build_feature(
     context: str = "",
     labels: Sequence[str] | None = None,
     checks: bool = True,
+    apart: Column | None = None,
     **stream: Any,
 ) -> FeatureReference:
     """The reference of one feature from its time-ordered values (None is missing).
@@ -150,18 +151,20 @@ def build_feature(
     A column that holds text is a category, unless fewer than one in ten values are text: those are faults,
     and leave out their rows. With `segment`, the rows are stretches of so many rows with gaps between them,
     as a device learns them. `labels` are the rows' contexts, of kind `context`. Without `checks` it lacks
-    what the checks of data quality need.
+    what the checks of data quality need; they take `apart`, where it is given, as the column in which what
+    is equal was equal.
 
     >>> build_feature("inputs.a", [0.5 * i for i in range(100)]).quantiles[4]
     25.0
     """
     if name.startswith(ERRORS):
         # Of errors nothing is wrong but their size: equal ones are no stuck sensor.
-        return _numeric(name, numbers(column), keep_values, segment, False, stream)[0]
+        return _numeric(name, numbers(column), None, keep_values, segment, stream)[0]
     text = _texts(column)
     if not categorical and _mostly_numbers(column, int(text.sum())):
         stays = ~_in_stretches(text, segment)
-        found, values, codes = _numeric(name, numbers(column)[stays], keep_values, segment, checks, stream)
+        checked = numbers(column if apart is None else apart)[stays] if checks else None
+        found, values, codes = _numeric(name, numbers(column)[stays], checked, keep_values, segment, stream)
         if text.any():
             labels = None if labels is None else [labels[row] for row in np.flatnonzero(stays).tolist()]
             found = msgspec.structs.replace(found, quality=with_texts(found.quality, text, _worth_of_marks))
@@ -182,8 +185,8 @@ def _in_contexts(
 ) -> FeatureReference:
     """The same reference, with what it looks like in each context."""
     contexts, inner = contexts_of(labels, found.bins, np.array(found.counts), values, codes)
-    tau, effective = _worth(inner, found.bins, segment)
-    tau = max(tau, design_effect(inner, found.bins.size, found.bins.ordered, cycles_of(labels)))
+    tau, effective = _worth(inner, found.bins, segment, labels)
+    tau = max(tau, design_effect(inner, found.bins.size, found.bins.ordered, cycles_of(labels), labels))
     effective = min(effective, found.n / tau)
     return msgspec.structs.replace(
         found, context=context, contexts=enough(contexts, tau), tau=tau, effective_rows=effective
@@ -213,9 +216,9 @@ def _worth_of_marks(series: NDArray[np.int64]) -> float:
 def _numeric(
     name: str,
     values: NDArray[np.float64],
+    checked: NDArray[np.float64] | None,
     keep: bool,
     segment: int,
-    checks: bool,
     stream: dict[str, Any],
 ) -> Built:
     finite = values[~np.isnan(values)]
@@ -240,8 +243,8 @@ def _numeric(
         sd=sd,
         spread=spread,
         quantiles=[float(q) for q in np.quantile(finite, QUANTILES, method="nearest")],
-        runs=run_lengths(values, segment) if checks and not bins.few else RunLengths(),
-        quality=healthy(values, _worth_of_marks) if checks else None,
+        runs=RunLengths() if checked is None or bins.few else run_lengths(checked, segment),
+        quality=None if checked is None else healthy(checked, _worth_of_marks),
         values=finite.tolist() if keep else None,
         one_way=_goes_one_way(finite),
         **stream,
@@ -293,12 +296,17 @@ def _category(name: str, column: Column, segment: int, stream: dict[str, Any]) -
     return found, np.full(len(texts), math.nan), codes
 
 
-def _worth(codes: NDArray[np.int64], bins: NumericBins | CategoryBins, segment: int) -> tuple[float, float]:
+def _worth(
+    codes: NDArray[np.int64],
+    bins: NumericBins | CategoryBins,
+    segment: int,
+    contexts: Sequence[str] | None = None,
+) -> tuple[float, float]:
     """Tau in live rows, and how many independent rows these are worth."""
     if not segment or len(codes) <= 2 * segment:
-        tau = autocorrelation_time(codes, bins.size, bins.ordered)
+        tau = autocorrelation_time(codes, bins.size, bins.ordered, contexts)
         return tau, len(codes) / tau
-    return autocorrelation_of_stretches(codes, bins.size, segment, bins.ordered)
+    return autocorrelation_of_stretches(codes, bins.size, segment, bins.ordered, contexts)
 
 
 def build(

@@ -287,6 +287,7 @@ class Watch:
 
     def _learned(self, group: Learning) -> None:
         stream = dict(zip(("model", "model_version", "source"), self.stream, strict=True))
+        group.round()
         if group.joint:
             self.learning.remove(group)
             self.together.learn(group, group.names, **stream)

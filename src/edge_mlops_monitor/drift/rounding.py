@@ -1,0 +1,95 @@
+"""Fewer digits for the rows that a reference by the hour is learned from: about a byte a number.
+
+The first numbers of a context become the ends of cells, each as a short number below the next; what comes
+later is rounded up to the end of its cell. A bin that ends where a cell does holds the rows that it held
+before, so that nothing is counted wrongly, but for a few of the least numbers where other rows took the
+place of those below them. The last bits of a number tell it from those in its cell and block that were
+different.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+FIRST = 32  # numbers that cells are made of
+MARKS = 31  # the last bits: up to 9 different others in a block, and which of two blocks in a row it is
+
+
+def ends_of(numbers: Floats) -> Floats:
+    """The ends of cells, made of some of the numbers: the least, the largest, and even ranks between.
+
+    >>> ends_of(np.array([0.1, 0.3, 0.31, 2.0])).tolist()
+    [0.15625, 0.3046875, 1.0, 2.0]
+    """
+    ranks = np.linspace(0, len(numbers) - 1, FIRST).round().astype(np.int64)
+    return _short(np.unique(np.sort(numbers)[ranks]))
+
+
+def rounded(values: Floats, blocks: NDArray[np.int64], ends: Floats) -> Floats:
+    """Finite numbers rounded up to these ends, or new ones beyond; `blocks` says which block each is of.
+
+    >>> found = rounded(np.array([0.2, 0.22, 0.2, 0.8]), np.zeros(4, dtype=int), np.array([0.125, 0.25]))
+    >>> clean(found).tolist(), bool(found[0] == found[2]), bool(found[0] == found[1])
+    ([0.25, 0.25, 0.25, 0.8125], True, False)
+    """
+    least, largest = ends[0] - 2 * _last_digit(float(ends[0])), ends[-1]
+    below = _short(np.unique(np.append(values[values <= least], least)))[:-1]
+    above = _short(np.unique(np.append(values[values > largest], largest)))[1:]
+    ends = np.concatenate((below, ends, above))
+    found = ends[np.searchsorted(ends, values)]
+    return (found.view(np.int64) | _places(values, found, blocks)).view(np.float64)
+
+
+def _short(low: Floats) -> Floats:
+    """For each of different numbers in order a short one below the next.
+
+    The first is odd in its last digit and less than two of these above its number: what is further below is
+    known to be of another cell.
+    """
+    high = np.append(low[1:], low[-1] + (low[-1] - low[-2:][0]) / 8)
+    with np.errstate(all="ignore"):
+        step = np.exp2(np.floor(np.log2(high - low)))
+        short, shorter = (np.ceil(low / width) * width for width in (step, 2 * step))
+        odd = (np.ceil(low[0] * 4 / step[0]) // 2 * 2 + 1) * step[0] / 4
+    found = np.where(shorter < high, shorter, np.where((low <= short) & (short < high), short, low))
+    found[0] = odd if low[0] <= odd < high[0] else low[0]
+    words = found.view(np.int64) + np.where(found > 0, MARKS, 0)  # up, where there are that many digits
+    return (words & ~MARKS).view(np.float64) + 0.0  # no -0.0
+
+
+def _last_digit(value: float) -> float:
+    """What the last binary digit of a number stands for that is not 0.
+
+    >>> _last_digit(6.0), _last_digit(-0.375)
+    (2.0, 0.125)
+    """
+    digits = int(abs(value) / math.ulp(value))
+    return (digits & -digits) * math.ulp(value)
+
+
+def clean(values: Floats) -> Floats:
+    """The ends alone, without what tells numbers of a cell apart."""
+    return (values.view(np.int64) & ~MARKS).view(np.float64)
+
+
+def told_apart(values: Floats, block: int) -> Floats:
+    """Numbers that follow each other in blocks of so many rows: what is equal was equal."""
+    odd = np.arange(len(values)) // block % 2 * (MARKS // 2 + 1)
+    return np.where(values == 0, values, (values.view(np.int64) | odd).view(np.float64))
+
+
+def _places(values: Floats, ends: Floats, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers the different values in each cell of each block, the largest with 0."""
+    order = np.lexsort((-values, ends, blocks))
+    values, ends, blocks = values[order], ends[order], blocks[order]
+    begins = np.ones(len(values), dtype=bool)
+    begins[1:] = (ends[1:] != ends[:-1]) | (blocks[1:] != blocks[:-1])
+    number = np.cumsum(begins | np.append(True, values[1:] != values[:-1]))
+    found = np.empty(len(values), dtype=np.int64)
+    found[order] = number - np.maximum.accumulate(np.where(begins, number, 0))
+    return found
