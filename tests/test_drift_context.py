@@ -176,6 +176,20 @@ def test_cuts_and_restarts_change_no_decision_in_contexts_either(cuts: list[int]
     assert found == expected
 
 
+def test_a_category_that_is_frequent_at_noon_and_rare_at_night_is_decided_about() -> None:
+    rng, rows = np.random.default_rng(11), np.arange(30 * DAY)
+    share = 0.5 + 0.4 * np.sin(2 * np.pi * rows / DAY)
+    cats = np.where(rng.random(len(rows)) < share, "cat", "dog")
+    idle = np.where(rng.random(len(rows)) < share, 0.0, rng.exponential(size=len(rows)))
+    data = {"inputs.x0": cats.tolist(), "inputs.x1": idle}
+    device = Watcher(Settings(average_run_length=1e6), by_hour(cut(data, 0, 10 * DAY)))
+    assert events(device, cut(data, 10 * DAY, 20 * DAY), 10 * DAY) == []
+    dogs = [one if one == "cat" or rng.random() < 0.5 else "fox" for one in data["inputs.x0"][20 * DAY :]]
+    changed = {"inputs.x0": dogs, "inputs.x1": idle[20 * DAY :] + 0.5}
+    found = events(device, changed, 20 * DAY)
+    assert {one.data["feature"] for one in found if one.severity == "alarm"} == {"inputs.x0", "inputs.x1"}
+
+
 def test_a_reference_by_the_hour_is_learned_over_a_week() -> None:
     data = days(8)
     device = Watcher(Settings(false_alarms_per_month=1, context="hour_of_day"))

@@ -92,8 +92,8 @@ def test_so_it_does_however_the_rows_come(seed: int, shape: str, each: int, at_o
 def test_what_was_equal_is_equal_in_the_eyes_of_the_checks_and_what_was_not_is_not(shape: str) -> None:
     values = SHAPES[shape](np.random.default_rng(2), 800)
     values[:-1:3] = values[1::3][: len(values[:-1:3])]  # repeated now and then
-    apart = np.asarray(rounded(values, hours(800)).column(range(800), BLOCK))
-    before, after = values.reshape(-1, 1, BLOCK), apart.reshape(-1, 1, BLOCK)
+    near = np.asarray(rounded(values, hours(800)).column(range(800), hours(800), BLOCK))
+    before, after = values.reshape(-1, 1, BLOCK), near.reshape(-1, 1, BLOCK)
     assert ((before == before.swapaxes(1, 2)) == (after == after.swapaxes(1, 2))).all()
 
 
@@ -101,9 +101,9 @@ def test_a_smooth_signal_does_not_look_stuck_or_sent_twice_to_them() -> None:
     values = np.sin(np.arange(4000) / 300) + 1e-6 * np.random.default_rng(3).normal(size=4000)
     kept = rounded(values, np.zeros(4000, dtype=int))
     assert run_lengths(np.asarray(kept.column(range(4000)))).longest > 5
-    apart = np.asarray(kept.column(range(4000), BLOCK))
-    assert run_lengths(apart).longest == 1
-    assert healthy(apart, lambda series: 1.0).echoes < 0.01 * 4000
+    near = np.asarray(kept.column(range(4000), np.zeros(4000, dtype=int), BLOCK))
+    assert run_lengths(near).longest == 1
+    assert healthy(near, lambda series: 1.0).echoes < 0.01 * 4000
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -113,6 +113,16 @@ def test_what_is_beyond_the_first_numbers_has_cells_of_its_own(sign: int) -> Non
     back = np.asarray(rounded(values, np.zeros(400, dtype=int)).column(range(400)))
     assert len(np.unique(back[200:])) > 20
     assert np.abs(back - values).max() < 10
+
+
+@pytest.mark.parametrize(
+    "shape", ["normal", "far from zero", "negative", "steps of a sensor", "mostly a tenth"]
+)
+def test_means_are_those_of_the_numbers_themselves(shape: str) -> None:
+    values, contexts = SHAPES[shape](np.random.default_rng(10), 4800), hours(4800, 50, 24)
+    near = np.asarray(rounded(values, contexts).column(range(4800), contexts, BLOCK))
+    assert abs((near - values).mean()) < 0.03 * values.std()
+    assert near.std() == pytest.approx(values.std(), rel=0.05)
 
 
 def test_few_different_values_stay_as_they_are() -> None:

@@ -64,11 +64,17 @@ def labels_of(kind: str, columns: Mapping[str, Any], ts: Sequence[float] | Float
 
 
 def contexts_of(
-    labels: Sequence[str], bins: NumericBins | CategoryBins, counts: Floats, values: Floats, codes: Any
+    labels: Sequence[str],
+    bins: NumericBins | CategoryBins,
+    counts: Floats,
+    values: Floats,
+    near: Floats,
+    codes: Any,
 ) -> tuple[dict[str, Context], NDArray[np.int64]]:
     """Each context of a feature's time-ordered rows, and the cell of each row within its context.
 
-    `counts` and `codes` are the rows' cells without context, `values` their numbers.
+    `counts` and `codes` are the rows' cells without context, `values` their numbers, and `near` those that
+    mean and spread are taken of.
     """
     at = np.array(labels)
     inner = np.array(codes, dtype=np.int64)
@@ -84,11 +90,12 @@ def contexts_of(
             edges = _shortened(np.quantile(numbers, levels, method="inverted_cdf"))
         if len(edges):
             inner[rows] = cells_between(edges, values[rows], bins.size - 1)
+        about = near[rows & ~np.isnan(near)]
         found[name] = Context(
             counts=np.bincount(inner[rows], minlength=bins.size).astype(float).tolist(),
             edges=edges.tolist(),
-            mean=float(numbers.mean()) if len(numbers) else 0.0,
-            spread=float(numbers.std()) if len(numbers) else 0.0,
+            mean=float(about.mean()) if len(about) else 0.0,
+            spread=float(about.std()) if len(about) else 0.0,
             visits=int(rows[0]) + int((rows[1:] & ~rows[:-1]).sum()),
         )
     return found, inner

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.binning import MANY_LABELS, as_floats, label
 from edge_mlops_monitor.drift.reference import Column
-from edge_mlops_monitor.drift.rounding import FIRST, clean, ends_of, rounded, told_apart
+from edge_mlops_monitor.drift.rounding import FIRST, clean, ends_of, nearest, rounded
 
 MOST_LABELS = 64
 FREQUENT = MANY_LABELS + 2  # labels that stay when there are more; a reference has bins for fewer
@@ -134,15 +134,21 @@ class Kept(msgspec.Struct):
         """Numbers of the labels of the first rows."""
         return np.asarray(_codes_of(self._words(rows))[:rows].astype(np.int64))
 
-    def column(self, places: Sequence[int] | NDArray[np.int64], block: int = 0) -> Column:
+    def column(
+        self,
+        places: Sequence[int] | NDArray[np.int64],
+        contexts: NDArray[np.int64] | None = None,
+        block: int = 1,
+    ) -> Column:
         """The values at these places; a list where there is text among them, else numbers.
 
-        With `block`, what differed within so many rows differs, though by next to nothing.
+        Numbers that were rounded are the ends of their cells, or, where the `contexts` at these places are
+        given, as near to what they were as is known (see `rounding.nearest`).
         """
         words = self._words(max(places, default=-1) + 1)[np.asarray(places, dtype=np.int64)]
         codes, numbers = _codes_of(words), words.view(np.float64)
         if self.rounded:
-            numbers = told_apart(numbers, block) if block else clean(numbers)
+            numbers = clean(numbers) if contexts is None else nearest(numbers, contexts, block)
         for place, text in enumerate(self.labels):
             if (large := codes == INTEGER + place + 1).any():
                 numbers[large] = float(int(text))

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.binning import as_floats
 from edge_mlops_monitor.drift.context import HOUR_OF_DAY, LEAST_VISITS
@@ -102,7 +103,7 @@ class Learning(msgspec.Struct):
         return build_feature(
             name,
             self.column(name),
-            apart=self.column(name, BLOCK_ROWS),
+            near=self._near(name) if self.by_hour else None,
             keep_values=settings.algorithm == "ks_test",
             segment=self.segment,
             context=settings.context,
@@ -110,12 +111,23 @@ class Learning(msgspec.Struct):
             **stream,
         )
 
-    def column(self, name: str, block: int = 0) -> Column:
-        """What was kept of one feature, in the order of time (see `Kept.column`)."""
+    def column(self, name: str) -> Column:
+        """What was kept of one feature, in the order of time; numbers by the hour as the ends of cells."""
+        return self.kept[name].column(self._places())
+
+    def _near(self, name: str) -> Column:
+        """The same, with numbers that are as near to what they were as is known."""
+        places = self._places()
+        contexts = self.kept[CONTEXT].numbered(int(places.max()) + 1)[places]
+        return self.kept[name].column(places, contexts, BLOCK_ROWS)
+
+    def _places(self) -> NDArray[np.int64]:
+        """Where the rows are, in the order of time."""
         places = {block: place for place, block in enumerate(self.numbers_of_blocks)}
         whole = [places[block] for block in sorted(places) if block < self.rows // BLOCK_ROWS]
-        first = np.array(whole, dtype=np.int64) * BLOCK_ROWS
-        return self.kept[name].column((first[:, None] + np.arange(BLOCK_ROWS)).ravel(), block)
+        return np.array(
+            (np.array(whole, dtype=np.int64)[:, None] * BLOCK_ROWS + np.arange(BLOCK_ROWS)).ravel()
+        )
 
     @property
     def numbers_of_blocks(self) -> list[int]:

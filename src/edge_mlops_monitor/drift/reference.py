@@ -50,7 +50,7 @@ SIDES = ("inputs.", "outputs.")
 QUANTILES = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 
 Column = Sequence[Any] | NDArray[Any]
-Built = tuple["FeatureReference", NDArray[np.float64], NDArray[np.int64]]  # with the rows' numbers and cells
+Built = tuple["FeatureReference", NDArray[np.int64]]  # with the rows' cells
 Stream = tuple[str | None, str | None, str | None]
 
 
@@ -143,7 +143,7 @@ def build_feature(
     context: str = "",
     labels: Sequence[str] | None = None,
     checks: bool = True,
-    apart: Column | None = None,
+    near: Column | None = None,
     **stream: Any,
 ) -> FeatureReference:
     """The reference of one feature from its time-ordered values (None is missing).
@@ -151,28 +151,31 @@ def build_feature(
     A column that holds text is a category, unless fewer than one in ten values are text: those are faults,
     and leave out their rows. With `segment`, the rows are stretches of so many rows with gaps between them,
     as a device learns them. `labels` are the rows' contexts, of kind `context`. Without `checks` it lacks
-    what the checks of data quality need; they take `apart`, where it is given, as the column in which what
-    is equal was equal.
+    what the checks of data quality need. Where the numbers are the ends of cells that they lie in, `near`
+    has others as near to them as is known, of which those of a block are equal that were.
 
     >>> build_feature("inputs.a", [0.5 * i for i in range(100)]).quantiles[4]
     25.0
     """
     if name.startswith(ERRORS):
         # Of errors nothing is wrong but their size: equal ones are no stuck sensor.
-        return _numeric(name, numbers(column), None, keep_values, segment, stream)[0]
+        values = numbers(column)
+        return _numeric(name, values, values, keep_values, segment, False, stream)[0]
     text = _texts(column)
     if not categorical and _mostly_numbers(column, int(text.sum())):
         stays = ~_in_stretches(text, segment)
-        checked = numbers(column if apart is None else apart)[stays] if checks else None
-        found, values, codes = _numeric(name, numbers(column)[stays], checked, keep_values, segment, stream)
+        values = numbers(column)[stays]
+        about = values if near is None else numbers(near)[stays]
+        found, codes = _numeric(name, values, about, keep_values, segment, checks, stream)
         if text.any():
             labels = None if labels is None else [labels[row] for row in np.flatnonzero(stays).tolist()]
             found = msgspec.structs.replace(found, quality=with_texts(found.quality, text, _worth_of_marks))
     else:
-        found, values, codes = _category(name, column, segment, stream)
+        found, codes = _category(name, column, segment, stream)
+        values = about = np.full(len(codes), math.nan)
     if labels is None or is_context(context, name) or found.n != len(codes) or not found.n - found.counts[-1]:
         return found
-    return _in_contexts(found, context, labels[len(labels) - found.n :], values, codes, segment)
+    return _in_contexts(found, context, labels[len(labels) - found.n :], values, about, codes, segment)
 
 
 def _in_contexts(
@@ -180,11 +183,12 @@ def _in_contexts(
     context: str,
     labels: Sequence[str],
     values: NDArray[np.float64],
+    near: NDArray[np.float64],
     codes: NDArray[np.int64],
     segment: int,
 ) -> FeatureReference:
     """The same reference, with what it looks like in each context."""
-    contexts, inner = contexts_of(labels, found.bins, np.array(found.counts), values, codes)
+    contexts, inner = contexts_of(labels, found.bins, np.array(found.counts), values, near, codes)
     tau, effective = _worth(inner, found.bins, segment, labels)
     tau = max(tau, design_effect(inner, found.bins.size, found.bins.ordered, cycles_of(labels), labels))
     effective = min(effective, found.n / tau)
@@ -216,9 +220,10 @@ def _worth_of_marks(series: NDArray[np.int64]) -> float:
 def _numeric(
     name: str,
     values: NDArray[np.float64],
-    checked: NDArray[np.float64] | None,
+    near: NDArray[np.float64],
     keep: bool,
     segment: int,
+    checks: bool,
     stream: dict[str, Any],
 ) -> Built:
     finite = values[~np.isnan(values)]
@@ -226,12 +231,13 @@ def _numeric(
         bins = NumericBins(edges=[], cells=[0], names=["any", "missing"])
         counts = [0.0, float(len(values))]
         empty = FeatureReference(name=name, bins=bins, counts=counts, n=len(values), **stream)
-        return empty, values, np.ones(len(values), dtype=np.int64)
+        return empty, np.ones(len(values), dtype=np.int64)
     bins = numeric_bins(finite)
     codes = bins.codes(values)
     tau, effective = _worth(codes, bins, segment)
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, sd, spread = _moments(finite)
+        about = near[~np.isnan(near)]
+        mean, sd, spread = _moments(about)
     found = FeatureReference(
         name=name,
         bins=bins,
@@ -242,14 +248,14 @@ def _numeric(
         mean=mean,
         sd=sd,
         spread=spread,
-        quantiles=[float(q) for q in np.quantile(finite, QUANTILES, method="nearest")],
-        runs=RunLengths() if checked is None or bins.few else run_lengths(checked, segment),
-        quality=None if checked is None else healthy(checked, _worth_of_marks),
+        quantiles=[float(q) for q in np.quantile(about, QUANTILES, method="nearest")],
+        runs=run_lengths(near, segment) if checks and not bins.few else RunLengths(),
+        quality=healthy(near, _worth_of_marks) if checks else None,
         values=finite.tolist() if keep else None,
         one_way=_goes_one_way(finite),
         **stream,
     )
-    return found, values, codes
+    return found, codes
 
 
 def _goes_one_way(finite: NDArray[np.float64]) -> bool:
@@ -293,7 +299,7 @@ def _category(name: str, column: Column, segment: int, stream: dict[str, Any]) -
         ),
         **stream,
     )
-    return found, np.full(len(texts), math.nan), codes
+    return found, codes
 
 
 def _worth(

@@ -77,10 +77,19 @@ def clean(values: Floats) -> Floats:
     return (values.view(np.int64) & ~MARKS).view(np.float64)
 
 
-def told_apart(values: Floats, block: int) -> Floats:
-    """Numbers that follow each other in blocks of so many rows: what is equal was equal."""
+def nearest(values: Floats, contexts: NDArray[np.int64], block: int) -> Floats:
+    """Numbers that follow each other in blocks of so many rows, in the middle of their cells.
+
+    What was equal in a block is equal, and what was not is not.
+    """
+    found = clean(values)
+    for context in np.unique(contexts):
+        rows = np.flatnonzero((contexts == context) & np.isfinite(values))
+        ends, at = np.unique(found[rows], return_inverse=True)
+        found[rows] = (np.append(ends[:1], ends[:-1]) / 2 + ends / 2)[at]
     odd = np.arange(len(values)) // block % 2 * (MARKS // 2 + 1)
-    return np.where(values == 0, values, (values.view(np.int64) | odd).view(np.float64))
+    marks = np.where(clean(values) == 0, 0, odd) | values.view(np.int64) & MARKS
+    return np.asarray((clean(found).view(np.int64) | marks).view(np.float64))
 
 
 def _places(values: Floats, ends: Floats, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
