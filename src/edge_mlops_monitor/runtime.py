@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edge_mlops_monitor import leases, lifetime
+from edge_mlops_monitor.background import Background
 from edge_mlops_monitor.capture.recorder import Recorder
 from edge_mlops_monitor.capture.redaction import Redaction
 from edge_mlops_monitor.capture.sampling import sampler
@@ -29,7 +30,6 @@ from edge_mlops_monitor.errors import ConfigError, DataError, StoreError
 from edge_mlops_monitor.records import Actual, DriftResult, Event
 from edge_mlops_monitor.store import Store
 from edge_mlops_monitor.telemetry.configured import sink_makers
-from edge_mlops_monitor.worker import Worker
 
 if TYPE_CHECKING:
     from edge_mlops_monitor.decider import Decider
@@ -57,14 +57,13 @@ class Runtime:
         self._failure: tuple[float, StoreError] | None = None  # of the last attempt to open it, and its time
         self._sink_makers = sink_makers(config) if self.enabled else {}
         self._check_reference()
+        self._background = Background(lambda: self.recorder.worker, self.clock)
         self.recorder = self._recorder() if self.enabled else SilentRecorder()
         self._decider: Decider | None = None
         self._notifier: Notifier | None = None
         self._uploader: Uploader | None = None
         self._sampler: Any = None
         self._own_sampler: Any = None
-        self._workers: dict[str, Worker] = {}
-        self._running: set[str] = set()
         if self.enabled:
             if "model_logging.log_level" in config.given:
                 logger.setLevel(config.model_logging.log_level)
@@ -83,7 +82,7 @@ class Runtime:
             keep=sampler(
                 logging_.sample_rate, logging_.sample_every, logging_.sample_per_minute, clock=self.clock
             ),
-            on_stored=partial(self._wake, "decider"),
+            on_stored=partial(self._background.wake, "decider"),
             on_first_use_after_fork=self._restart,
         )
 
@@ -158,22 +157,12 @@ class Runtime:
             self._start("uploader", self._upload, self.config.telemetry.upload_interval_seconds)
 
     def _start(self, name: str, step: Callable[[float], float | None] | None, interval: float) -> None:
-        if not self.enabled:
-            return
-        self._running.add(name)
-        self.recorder.worker.start()
-        if step is not None:
-            worker = self._workers.get(name)
-            if worker is None:
-                worker = self._workers[name] = Worker(name, step, interval, self.clock)
-            worker.start()
+        if self.enabled:
+            self._background.start(name, step, interval)
 
     def _restart(self) -> None:
         """In a forked child, at the first call that logs: run what ran in the parent."""
-        for name in list(self._running):
-            if name in self._workers:
-                self._workers[name].start()
-        self.recorder.worker.start()
+        self._background.restart()
         lifetime.at_exit_of_child(self)
 
     def stop(self) -> None:
@@ -196,7 +185,7 @@ class Runtime:
             self._stop_deciding(seconds)
             self._quietly(partial(self.recorder.flush, seconds))
             self.recorder.worker.stop(STOP_SECONDS)
-            self._running.clear()
+            self._background.wanted.clear()
             if self._store is not None:
                 self._quietly(partial(leases.release, self._store, "system"))
                 self._store.close()
@@ -208,10 +197,10 @@ class Runtime:
             self._store.be_patient(seconds)
 
     def _stop_deciding(self, seconds: float) -> None:
-        deciding = "decider" in self._running
+        deciding = "decider" in self._background.wanted
         until = time.monotonic() + STOP_SECONDS
         for name in ("decider", "notifier"):
-            self._stop(name, max(0.0, until - time.monotonic()))
+            self._background.stop(name, max(0.0, until - time.monotonic()))
         if deciding and self._decider is not None and self._store is not None:
             self._quietly(partial(self._finish_deciding, self._decider, seconds))
             self._quietly(self._decider.close)
@@ -223,30 +212,20 @@ class Runtime:
 
     def stop_sampling(self) -> None:
         """Stop measuring."""
-        self._stop("system")
+        self._background.stop("system", STOP_SECONDS)
 
     def stop_uploading(self) -> None:
         """Stop uploading, without waiting for what is on its way."""
         if self._uploader is not None:
             self._uploader.stop()
-        if self._stop("uploader", timeout=0.5) and self._uploader is not None:
+        if self._background.stop("uploader", timeout=0.5) and self._uploader is not None:
             self._quietly(self._uploader.close)
-
-    def _stop(self, name: str, timeout: float = STOP_SECONDS) -> bool:
-        self._running.discard(name)
-        worker = self._workers.get(name)
-        return worker is None or worker.stop(timeout)
 
     def _quietly(self, act: Callable[[], object]) -> None:
         try:
             act()
         except Exception as error:  # whatever is wrong here, the host must be able to end
             logger.warning("while stopping: %s: %s", type(error).__name__, error)
-
-    def _wake(self, name: str) -> None:
-        worker = self._workers.get(name)
-        if worker is not None and worker.running:
-            worker.wake()
 
     def _sample(self, now: float) -> None:
         if self._sampler is None:
@@ -270,7 +249,7 @@ class Runtime:
         try:
             return uploader.step(now)
         finally:
-            if "uploader" not in self._running:  # `stop` may not have waited for the end of a long step
+            if "uploader" not in self._background.wanted:  # `stop` does not wait for a long step
                 uploader.let_go()
 
     @property
@@ -291,7 +270,7 @@ class Runtime:
             self._drift_settings(),
             self._read_references,
             clock=self.clock,
-            on_found=partial(self._wake, "notifier"),
+            on_found=partial(self._background.wake, "notifier"),
             profile_seconds=60 * self.config.model_logging.profile_minutes,
         )
 
@@ -324,7 +303,7 @@ class Runtime:
 
             self._notifier = Notifier(self.open_store, self.clock)
         self._notifier.add(callback, min_severity)
-        if "decider" in self._running:
+        if "decider" in self._background.wanted:
             self.start_deciding()
 
     def status(self) -> dict[str, Any]:
@@ -339,13 +318,13 @@ class Runtime:
             known = {**status.nothing(), "database": {"exists": False, "problem": str(error)}}
         known["prediction_count"] += self.recorder.buffered
         dropped = self.recorder.dropped + type(self.recorder.dropped)(known["dropped"])
-        errors = [self.recorder.last_error, *(worker.last_error for worker in self._workers.values())]
+        errors = [self.recorder.last_error, *(worker.last_error for worker in self._background)]
         return {
             **known,
             "enabled": True,
             "dropped": dict(dropped),
             "buffered": self.recorder.buffered,
-            "running": sorted(name for name, worker in self._workers.items() if worker.running),
+            "running": sorted(worker.name for worker in self._background if worker.running),
             "last_error": next(filter(None, errors), known["last_error"]),
             **self._decided(),
         }
@@ -424,7 +403,7 @@ class Runtime:
         if self.enabled:
             with self.open_store().transaction() as tx:
                 tx.event(type, "info", message, **data)
-            self._wake("decider")
+            self._background.wake("decider")
 
     def seal(self, kinds: Iterable[str], max_records: int) -> str:
         """Seal records for upload now."""
@@ -438,7 +417,7 @@ class Runtime:
         if not self.enabled:
             return {}
         self.recorder.flush(STOP_SECONDS)
-        if "uploader" not in self._running:
+        if "uploader" not in self._background.wanted:
             self.uploader.resume()  # `stop` told it to send nothing more; this is a new order
         return self.uploader.drain(timeout, progress)
 
@@ -493,7 +472,7 @@ class Runtime:
 
     def at_exit(self) -> None:
         """The interpreter ends: what runs is stopped, what waits is written."""
-        if self._running:
+        if self._background.wanted:
             self.stop()
         else:
             self.recorder.flush(STOP_SECONDS)
