@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_mlops_monitor import EdgeMonitor, opening, runtime
+from edge_mlops_monitor import EdgeMonitor
 from edge_mlops_monitor.config import Config
 from edge_mlops_monitor.errors import ConfigError, StoreFullError
 from edge_mlops_monitor.runtime import Runtime
 from edge_mlops_monitor.store import Store
-from edge_mlops_monitor.telemetry.sinks.memory import MemorySink
-from edge_mlops_monitor.telemetry.sinks.sink import Answer
-from faulty_http_server import HANG, FaultyServer
 
 
 def made(tmp_path: Path, **more: Any) -> EdgeMonitor:
@@ -122,30 +116,6 @@ def test_a_flush_with_no_time_left_says_so_and_loses_nothing(monitor: EdgeMonito
     assert monitor.get_status()["prediction_count"] == 20_000
 
 
-def test_stop_is_bounded_while_another_process_holds_the_database(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(opening, "BUSY_SECONDS", 3600.0)
-    monkeypatch.setattr(runtime, "STOP_SECONDS", 0.5)
-    monkeypatch.setattr(runtime, "HURRY_SECONDS", 0.1)
-    monitor = made(tmp_path, storage={"sqlite_path": str(tmp_path / "m.db"), "type": "file", "path": "b"})
-    monitor.start()
-    monitor.log_prediction(1, "stored")
-    assert monitor.flush(60)
-    monitor.check_drift()
-    other = sqlite3.connect(tmp_path / "m.db", timeout=60.0, isolation_level=None)
-    with closing(other):
-        other.execute("BEGIN EXCLUSIVE")
-        monitor.log_prediction(2, "kept")
-        stopping = threading.Thread(target=monitor.stop)
-        stopping.start()
-        stopping.join(60)
-        assert not stopping.is_alive()
-    assert monitor.flush(60)
-    assert [one.outputs for one in monitor.predictions()] == ["kept", "stored"]
-    monitor.stop()
-
-
 def test_threads_that_wait_for_one_that_cannot_open_the_database_do_not_try_again_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,62 +143,6 @@ def test_threads_that_wait_for_one_that_cannot_open_the_database_do_not_try_agai
             with pytest.raises(StoreFullError, match="no space"):
                 asked.result(60)
     assert len(attempts) == 1
-
-
-def test_an_upload_that_outlasts_stop_gives_the_task_back_when_it_ends(tmp_path: Path) -> None:
-    sending, go_on = threading.Event(), threading.Event()
-
-    class Slow(MemorySink):
-        def put(self, key: str, body: bytes, content_type: str) -> Answer:
-            sending.set()
-            go_on.wait(60)
-            return super().put(key, body, content_type)
-
-    monitor = made(
-        tmp_path, telemetry={"upload_interval_seconds": 0.1}, sinks={"slow": {"type": "file", "path": "b"}}
-    )
-    monitor._runtime._sink_makers = {"slow": Slow}
-    monitor.start_telemetry_upload()
-    monitor.log_prediction(1, 1)
-    assert sending.wait(60)
-    monitor.stop()
-    (uploading,) = (thread for thread in threading.enumerate() if thread.name == "edge-monitor-uploader")
-    go_on.set()
-    uploading.join(60)
-    assert monitor.get_status()["processes"] == {}
-    monitor._runtime.open_store().close()
-
-
-def test_stop_is_bounded_while_a_sink_hangs(tmp_path: Path) -> None:
-    pytest.importorskip("obstore")
-    with FaultyServer(always=HANG) as server:
-        monitor = made(
-            tmp_path,
-            telemetry={"upload_interval_seconds": 0.1},
-            sinks={
-                "hangs": {
-                    "type": "s3",
-                    "bucket": "b",
-                    "endpoint_url": server.url,
-                    "access_key_id": "a",
-                    "secret_access_key": "b",
-                }
-            },
-        )
-        monitor.start()
-        monitor.log_prediction(1, 1)
-        assert monitor.flush(20)
-        ends = time.monotonic() + 20
-        while not server.requests and time.monotonic() < ends:
-            time.sleep(0.01)
-        began = time.monotonic()
-        monitor.stop()
-        assert time.monotonic() - began < 60, "far less than the 120 seconds of a request"
-        assert [one.outputs for one in monitor.predictions()] == [1]
-        monitor.stop()
-    for thread in threading.enumerate():
-        if thread.name == "edge-monitor-uploader":  # the server is gone, so it ends now
-            thread.join(30)
 
 
 @pytest.mark.parametrize("how", ["environment", "config"])

@@ -529,10 +529,10 @@ def test_a_database_that_is_moved_while_it_is_opened_is_begun_anew(path: Path, m
     Store(path).close()
     real, moved = opening.is_of_version_0_1, path.with_name("moved.db")
 
-    def moves(path: Path) -> bool:
+    def moves(path: Path, patience: opening.Patience) -> bool:
         if not moved.exists():
             path.rename(moved)
-        return real(path)
+        return real(path, patience)
 
     monkeypatch.setattr(opening, "is_of_version_0_1", moves)
     fill(Store(path), 10)

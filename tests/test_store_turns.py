@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 import time
@@ -153,9 +154,9 @@ def test_who_waits_already_gives_up_where_there_is_no_time_left(
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(write, store)
         assert waits.wait(60)
-        store.be_patient(0.0)
+        store.patience.until = 0.0
         with pytest.raises(StoreError, match="held by another process"):
             waiting.result(60)
     other.execute("COMMIT")
-    store.be_patient(None)
+    store.patience.until = math.inf
     write(store)

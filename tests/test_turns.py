@@ -7,7 +7,11 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
+import pytest
+
+from edge_mlops_monitor import turns as module
 from edge_mlops_monitor.turns import Turns
 
 
@@ -75,3 +79,11 @@ def test_a_signal_handler_in_a_thread_that_waits_gets_it_too() -> None:
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert got == [True, True]
+
+
+def test_the_time_to_wait_is_for_door_and_lock_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, moments, waits = Turns(), iter([100.0, 100.75]), []
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    monkeypatch.setattr(turns, "_acquire_inside", waits.append)
+    assert not turns.acquire(timeout=1.0)
+    assert waits == [0.25]

@@ -187,3 +187,34 @@ def test_stop_waits_for_a_thread_that_another_has_told_to_end() -> None:
     assert not worker.stop(0.0)
     go_on.set()
     assert worker.stop(60)
+
+
+def test_what_is_to_be_done_last_is_done_by_the_thread_and_not_waited_for(steps: Steps) -> None:
+    done, go_on = threading.Semaphore(0), threading.Event()
+
+    def last() -> None:
+        done.release()
+        assert go_on.wait(60)
+
+    worker = Worker("fixture", steps, 3600.0, last=last)
+    worker.start()
+    assert steps.done.acquire(timeout=60)
+    assert not worker.stop(timeout=0.05)
+    assert done.acquire(timeout=60)
+    worker.start()  # it goes on, in the same thread, once it is through with that
+    go_on.set()
+    assert steps.done.acquire(timeout=60)
+    assert worker.stop(timeout=60)
+    assert done.acquire(timeout=60)
+    assert not done.acquire(timeout=0.0)
+
+
+def test_an_error_in_what_is_done_last_is_logged(caplog: pytest.LogCaptureFixture, steps: Steps) -> None:
+    def last() -> None:
+        raise ValueError("no")
+
+    caplog.set_level(logging.WARNING, "edge_mlops_monitor")
+    worker = Worker("fixture", steps, 3600.0, last=last)
+    worker.start()
+    assert worker.stop(timeout=60)
+    assert "fixture, while stopping: ValueError: no" in caplog.messages

@@ -66,8 +66,9 @@ class EdgeMonitor:
     def stop(self) -> None:
         """Stop everything in the background, with what was logged on stable storage.
 
-        Takes a bounded time, also where another process holds the database, and never waits for the network.
-        What is logged afterwards is kept, and written at the next start, flush or at exit.
+        Takes 5 seconds at most, whatever hangs, and never waits for the network. What could not be stored by
+        then is counted in a warning. Like what is logged afterwards it is kept, and written at the next
+        start, flush or at exit.
         """
         self._runtime.stop()
 

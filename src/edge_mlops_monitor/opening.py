@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 import sqlite3
 import time
@@ -32,17 +33,30 @@ ALONE_SECONDS = 5.0
 SCRUBBED_PAGES = 64  # at a time: what is moved passes through the journal
 
 
+class Patience:
+    """How long other processes are waited for: `BUSY_SECONDS`, but never beyond the moment `until`.
+
+    Shared by all who must be done by then, so that it also reaches who waits already or is just opening.
+    """
+
+    until = math.inf  # monotonic seconds
+
+    def is_over(self, asked_at: float, seconds: float) -> bool:
+        """Whether somebody who has waited since `asked_at`, for `seconds` at most, gives up."""
+        return time.monotonic() >= min(asked_at + seconds, self.until)
+
+
 class Connection(sqlite3.Connection):
     """A connection that knows how patient it is, and for how long it leaves the file to others."""
 
     asked_at = 0.0  # monotonic seconds: since when somebody waits for the file
-    patience: float | None = None  # in place of BUSY_SECONDS, where there is less time
+    patience = Patience()
     committed_at = 0.0
     rest = 0.0  # after the last commit
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def alone(path: Path, patience: Patience) -> Iterator[None]:
     """While no other process opens, makes or sets aside a database in the same folder.
 
     Without it, of two that meet the same damage one could set aside what the other has begun. It waits for
@@ -54,17 +68,17 @@ def alone(path: Path) -> Iterator[None]:
         yield
         return
     try:
-        until = time.monotonic() + ALONE_SECONDS
-        while not _locked(folder) and time.monotonic() < until:
+        began = time.monotonic()
+        while not _locked(folder) and not patience.is_over(began, ALONE_SECONDS):
             time.sleep(0.01)
         yield
     finally:
         os.close(folder)
 
 
-def connect(path: Path, max_bytes: int) -> Connection:
+def connect(path: Path, max_bytes: int, patience: Patience) -> Connection:
     """A configured connection to an existing database; StoreError where it is another program's."""
-    connection = _connection(path)
+    connection = _connection(path, patience)
     try:
         if _ask(connection, "PRAGMA application_id")[0][0] != schema.APPLICATION_ID:
             raise StoreError(
@@ -80,7 +94,7 @@ def connect(path: Path, max_bytes: int) -> Connection:
 
 
 def patiently(connection: Connection, work: Callable[[], T]) -> T:
-    """Do what another process may have to be waited for, for up to `BUSY_SECONDS`; it is begun again.
+    """Do what another process may have to be waited for, as long as there is patience; it is begun again.
 
     Where several processes write all the time to a slow disk the file is free for a few milliseconds at a
     time, and whoever looks ten times a second meets them too seldom.
@@ -89,8 +103,7 @@ def patiently(connection: Connection, work: Callable[[], T]) -> T:
         try:
             return work()
         except sqlite3.OperationalError as error:
-            patience = BUSY_SECONDS if connection.patience is None else connection.patience
-            if not _is_busy(error) or time.monotonic() >= connection.asked_at + patience:
+            if not _is_busy(error) or connection.patience.is_over(connection.asked_at, BUSY_SECONDS):
                 raise
 
 
@@ -126,9 +139,9 @@ def size(path: Path) -> int:
         raise StoreError(f"cannot use the path {path}: {error}; set another storage.sqlite_path") from error
 
 
-def is_of_version_0_1(path: Path) -> bool:
+def is_of_version_0_1(path: Path, patience: Patience) -> bool:
     """Whether the file is a database of version 0.1 of this package."""
-    connection = _connection(path)
+    connection = _connection(path, patience)
     try:
         names = {name for (name,) in _ask(connection, "SELECT name FROM sqlite_master WHERE type = 'table'")}
     finally:
@@ -202,7 +215,7 @@ def _locked(folder: int) -> bool:
     return True
 
 
-def _connection(path: Path) -> Connection:
+def _connection(path: Path, patience: Patience) -> Connection:
     connection = sqlite3.connect(
         f"file:{quote(str(path.absolute()))}?mode=rw",
         factory=Connection,
@@ -212,11 +225,12 @@ def _connection(path: Path) -> Connection:
         check_same_thread=False,
     )
     connection.asked_at = time.monotonic()
+    connection.patience = patience
     return connection
 
 
 def _fill(path: Path) -> None:
-    connection = _connection(path)
+    connection = _connection(path, Patience())  # nobody else knows the file yet
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")

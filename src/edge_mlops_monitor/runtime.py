@@ -8,17 +8,19 @@ buffered records; the first call that logs there starts what ran in the parent.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from edge_mlops_monitor import leases, lifetime
-from edge_mlops_monitor.background import Background
+from edge_mlops_monitor.background import UPLOAD_SECONDS, Background
 from edge_mlops_monitor.capture.recorder import Recorder
 from edge_mlops_monitor.capture.redaction import Redaction
 from edge_mlops_monitor.capture.sampling import sampler
@@ -27,6 +29,7 @@ from edge_mlops_monitor.capture.snapshot import Snapshot, text_of
 from edge_mlops_monitor.clock import Clock
 from edge_mlops_monitor.config import Config
 from edge_mlops_monitor.errors import ConfigError, DataError, StoreError
+from edge_mlops_monitor.opening import Patience
 from edge_mlops_monitor.records import Actual, DriftResult, Event
 from edge_mlops_monitor.store import Store
 from edge_mlops_monitor.telemetry.configured import sink_makers
@@ -38,8 +41,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("edge_mlops_monitor")
 
-STOP_SECONDS = 5.0  # the longest that each part of `stop` may take
-HURRY_SECONDS = 1.0  # the same once the database was waited for in vain
+STOP_SECONDS = 5.0  # the longest that `stop` may take
+WAITING_SHARE = 0.9  # of it, for which other processes are waited for
 DECIDING_SECONDS = 1.0
 DISABLED = "EDGE_MLOPS_MONITOR_DISABLED"
 
@@ -57,13 +60,15 @@ class Runtime:
         self._failure: tuple[float, StoreError] | None = None  # of the last attempt to open it, and its time
         self._sink_makers = sink_makers(config) if self.enabled else {}
         self._check_reference()
-        self._background = Background(lambda: self.recorder.worker, self.clock)
+        self._patience = Patience()
         self.recorder = self._recorder() if self.enabled else SilentRecorder()
+        self._background = Background(self.recorder, self.clock)
         self._decider: Decider | None = None
         self._notifier: Notifier | None = None
         self._uploader: Uploader | None = None
         self._sampler: Any = None
         self._own_sampler: Any = None
+        self._measures_device = False
         if self.enabled:
             if "model_logging.log_level" in config.given:
                 logger.setLevel(config.model_logging.log_level)
@@ -82,7 +87,7 @@ class Runtime:
             keep=sampler(
                 logging_.sample_rate, logging_.sample_every, logging_.sample_per_minute, clock=self.clock
             ),
-            on_stored=partial(self._background.wake, "decider"),
+            on_stored=lambda: self._background.wake("decider"),
             on_first_use_after_fork=self._restart,
         )
 
@@ -119,6 +124,7 @@ class Runtime:
             keep_predictions=self.config.model_logging.buffer_size,
             has_sinks=bool(self._sink_makers),
             clock=self.clock,
+            patience=self._patience,
         )
 
     def readable_store(self) -> Store | None:
@@ -139,26 +145,30 @@ class Runtime:
 
     def start_sampling(self) -> None:
         """Measure the device every interval."""
-        self._start("system", self._sample, self.config.system.sampling_interval_seconds)
+        if self.enabled:
+            interval = self.config.system.sampling_interval_seconds
+            self._background.start("system", self._sample, interval, self._end_sampling)
 
     def start_deciding(self) -> None:
         """Decide about what is stored, and call back for events."""
+        if not self.enabled:
+            return
         interval = max(self.config.model_logging.flush_interval_seconds, 0.05)
-        self._start("decider", self._decide, interval)
+        self._background.start("decider", self._decide, interval, self._end_deciding)
         if self._notifier is not None and self._notifier.wanted:
-            self._start("notifier", self._notifier.step, interval)
+            step = self._notifier.step
+            self._background.start("notifier", step, interval, lambda: step(self.clock.monotonic()))
 
     def start_uploading(self) -> None:
         """Upload every interval, where a sink is configured."""
-        self._start("writer", None, 0.0)
+        if not self.enabled:
+            return
+        self._background.start_writer()
         if self._sink_makers:
             if self._uploader is not None:
                 self._uploader.resume()
-            self._start("uploader", self._upload, self.config.telemetry.upload_interval_seconds)
-
-    def _start(self, name: str, step: Callable[[float], float | None] | None, interval: float) -> None:
-        if self.enabled:
-            self._background.start(name, step, interval)
+            interval = self.config.telemetry.upload_interval_seconds
+            self._background.start("uploader", self._upload, interval, self._end_uploading)
 
     def _restart(self) -> None:
         """In a forked child, at the first call that logs: run what ran in the parent."""
@@ -166,60 +176,43 @@ class Runtime:
         lifetime.at_exit_of_child(self)
 
     def stop(self) -> None:
-        """Bring what was logged to stable storage and end the threads, each within `STOP_SECONDS`.
+        """Bring what was logged to stable storage and end the threads, in `STOP_SECONDS` whatever hangs."""
+        if self.enabled:
+            with self._in_time():
+                self._stop_all()
+            self._say_what_is_left("wait in memory for the next start(), flush() or the end of the program")
 
-        Where another process holds the database they are hurried once the first has waited in vain.
-        """
-        if not self.enabled:
-            return
-        try:
-            self._be_patient(STOP_SECONDS)
-            if self._uploader is not None:
-                self._uploader.stop()
-            self.stop_sampling()
-            seconds = STOP_SECONDS
-            if not self.recorder.flush(seconds):
-                seconds = HURRY_SECONDS
-                self._be_patient(seconds)
-            self.stop_uploading()
-            self._stop_deciding(seconds)
-            self._quietly(partial(self.recorder.flush, seconds))
-            self.recorder.worker.stop(STOP_SECONDS)
-            self._background.wanted.clear()
-            if self._store is not None:
-                self._quietly(partial(leases.release, self._store, "system"))
-                self._store.close()
-        finally:
-            self._be_patient(None)
-
-    def _be_patient(self, seconds: float | None) -> None:
+    def _stop_all(self) -> None:
+        self.stop_uploading(0.0)
+        self._background.stop_all(STOP_SECONDS)
         if self._store is not None:
-            self._store.be_patient(seconds)
+            self._quietly(partial(self._store.close, 0.0))
 
-    def _stop_deciding(self, seconds: float) -> None:
-        deciding = "decider" in self._background.wanted
-        until = time.monotonic() + STOP_SECONDS
-        for name in ("decider", "notifier"):
-            self._background.stop(name, max(0.0, until - time.monotonic()))
-        if deciding and self._decider is not None and self._store is not None:
-            self._quietly(partial(self._finish_deciding, self._decider, seconds))
-            self._quietly(self._decider.close)
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """Let nobody wait for other processes to the very end, so that there is time to come to one."""
+        self._patience.until = time.monotonic() + WAITING_SHARE * STOP_SECONDS
+        try:
+            yield
+        finally:
+            self._patience.until = math.inf
 
-    def _finish_deciding(self, decider: Decider, seconds: float) -> None:
-        decider.step(self.clock.monotonic(), deadline=self.clock.monotonic() + seconds)
-        if self._notifier is not None and self._notifier.wanted:
-            self._notifier.step(self.clock.monotonic())
+    def _say_what_is_left(self, fate: str) -> None:
+        records = self.recorder.unstored
+        if records:
+            why = (self.recorder.last_error or "it takes too long").partition(";")[0]
+            logger.warning("%d records could not be stored (%s); they %s", records, why, fate)
 
     def stop_sampling(self) -> None:
         """Stop measuring."""
         self._background.stop("system", STOP_SECONDS)
 
-    def stop_uploading(self) -> None:
+    def stop_uploading(self, timeout: float = UPLOAD_SECONDS) -> None:
         """Stop uploading, without waiting for what is on its way."""
         if self._uploader is not None:
             self._uploader.stop()
-        if self._background.stop("uploader", timeout=0.5) and self._uploader is not None:
-            self._quietly(self._uploader.close)
+        if self._background.stop("uploader", timeout):
+            self._quietly(self._end_uploading)
 
     def _quietly(self, act: Callable[[], object]) -> None:
         try:
@@ -237,20 +230,34 @@ class Runtime:
                 own = ["process"] if "process" in self._sampler.names else []
                 self._own_sampler = SystemSampler(own, clock=self.clock)
         # One process measures the device; each process measures itself.
-        whole = leases.acquire(self.open_store(), "system")
-        self.recorder.put((self._sampler if whole else self._own_sampler).sample())
+        self._measures_device = leases.acquire(self.open_store(), "system")
+        self.recorder.put((self._sampler if self._measures_device else self._own_sampler).sample())
+
+    def _end_sampling(self) -> None:
+        if self._measures_device:
+            self._measures_device = False
+            leases.release(self.open_store(), "system")
 
     def _decide(self, now: float) -> float | None:
         # In steps, so that it can be stopped also where a program logs faster than it decides.
         return self.decider.step(now, deadline=self.clock.monotonic() + DECIDING_SECONDS)
 
-    def _upload(self, now: float) -> float | None:
-        uploader = self.uploader
+    def _end_deciding(self) -> None:
+        """Decide about what was stored last, in half of the time that is left for it, and write it down."""
+        if self._decider is None:
+            return
+        left = min(STOP_SECONDS, self._patience.until - time.monotonic())
         try:
-            return uploader.step(now)
+            self._decider.step(self.clock.monotonic(), deadline=self.clock.monotonic() + left / 2)
         finally:
-            if "uploader" not in self._background.wanted:  # `stop` does not wait for a long step
-                uploader.let_go()
+            self._decider.close()
+
+    def _upload(self, now: float) -> float | None:
+        return self.uploader.step(now)
+
+    def _end_uploading(self) -> None:
+        if self._uploader is not None:
+            self._uploader.close()
 
     @property
     def decider(self) -> Decider:
@@ -465,14 +472,18 @@ class Runtime:
     def after_fork(self) -> None:
         """In the child: nothing of the parent's."""
         self._opening = threading.Lock()
+        self._patience.until = math.inf
         self._sampler = self._own_sampler = None  # they measure the process they were made in
+        self._measures_device = False
         if self._decider is not None:
             self._decider.after_fork()
         self.recorder.after_fork()
 
     def at_exit(self) -> None:
         """The interpreter ends: what runs is stopped, what waits is written."""
-        if self._background.wanted:
-            self.stop()
-        else:
-            self.recorder.flush(STOP_SECONDS)
+        with self._in_time():
+            if self._background.wanted:
+                self._stop_all()
+            else:
+                self.recorder.flush(STOP_SECONDS)
+        self._say_what_is_left("are lost, since the program ends")

@@ -11,6 +11,7 @@ A connection is never carried over `os.fork`: a child opens its own.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import time
@@ -64,12 +65,14 @@ class Store:
         has_sinks: bool = False,
         create: bool = True,
         clock: Clock | None = None,
+        patience: opening.Patience | None = None,
     ) -> None:
         self.path = Path(path)
         self.max_bytes = max_bytes
         self.keep_predictions = keep_predictions
         self.has_sinks = has_sinks
         self.clock = clock or Clock()
+        self.patience = patience or opening.Patience()
         self._create = create
         self._wanted_id = device_id
         self._root = root
@@ -77,7 +80,6 @@ class Store:
         self._connection: opening.Connection | None = None
         self._pid = 0
         self._file = b""
-        self._patience: float | None = None
         self._damaged = self._held = self._orphaned = False
         self.device_id = self.generation = ""
         _stores.add(self)
@@ -135,7 +137,7 @@ class Store:
         """The records of a kind, newest first; `since` and `until` are Unix seconds."""
         below = LAST_KEY
         where = "b.key < ? AND b.last_ts >= ? AND b.first_ts <= ? ORDER BY b.key DESC LIMIT 1"
-        low, high = -1e300 if since is None else since, 1e300 if until is None else until
+        low, high = -math.inf if since is None else since, math.inf if until is None else until
         left = limit
         while left is None or left > 0:
             found = self._blocks(kind, where, (below, low, high))
@@ -182,16 +184,16 @@ class Store:
         with self._connected() as connection:
             opening.scrub(connection)
 
-    def be_patient(self, seconds: float | None) -> None:
-        """Wait that long for other processes from now on, who waits already as well; None: as always."""
-        self._patience = seconds
-        if self._connection is not None:
-            self._connection.patience = seconds
+    def close(self, timeout: float = -1) -> None:
+        """Close the connection of this process; the next use opens it again.
 
-    def close(self) -> None:
-        """Close the connection of this process; the next use opens it again."""
-        with self._lock:
-            self._disconnect()
+        Where a thread still needs it after `timeout` seconds (-1: however long) it stays open.
+        """
+        if self._lock.acquire(timeout):
+            try:
+                self._disconnect()
+            finally:
+                self._lock.release()
 
     def __del__(self) -> None:
         # One that is forgotten rather than closed; another process's, and half-made ones, are left alone.
@@ -242,7 +244,6 @@ class Store:
             try:
                 if self._connection is None:
                     self._connection = self._open()
-                    self._connection.patience = self._patience
                 yield self._connection
             except sqlite3.Error as error:
                 explained = opening.explained(error, self.path)
@@ -272,7 +273,7 @@ class Store:
         return f"{stat.st_dev}:{stat.st_ino}".encode()
 
     def _open(self) -> opening.Connection:
-        with opening.alone(self.path):
+        with opening.alone(self.path, self.patience):
             # Another process that met the same damage may have begun a fresh one already.
             damaged, self._damaged = self._damaged and self._identity() == self._file, False
             reason = opening.set_aside(self.path, "damaged") if damaged else ""
@@ -294,11 +295,11 @@ class Store:
             raise StoreError(
                 f"there is no database at {self.path}; start the monitor once, or name its config"
             )
-        if exists and self._create and opening.is_of_version_0_1(self.path):
+        if exists and self._create and opening.is_of_version_0_1(self.path, self.patience):
             reason, exists = opening.set_aside(self.path, "v0.1"), False
         if not exists:
             opening.create(self.path)
-        connection = opening.connect(self.path, self.max_bytes)
+        connection = opening.connect(self.path, self.max_bytes, self.patience)
         try:
             self._pid = os.getpid()
             self._file = self._identity()

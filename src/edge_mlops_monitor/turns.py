@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 
 class Turns:
@@ -25,7 +26,7 @@ class Turns:
         self._here = threading.local()
 
     def acquire(self, timeout: float = -1) -> bool:
-        """Wait for it, at most `timeout` seconds at the door and as long inside; whether it was got."""
+        """Wait for it, at most `timeout` seconds; whether it was got."""
         depth = getattr(self._here, "depth", 0)
         self._here.depth = depth + 1
         got = False
@@ -54,9 +55,10 @@ class Turns:
         if timeout < 0:
             with self._door:
                 return self._acquire_inside(timeout)
+        ends = time.monotonic() + timeout
         if not self._door.acquire(timeout=timeout):
             return False
         try:
-            return self._acquire_inside(timeout)
+            return self._acquire_inside(max(0.0, ends - time.monotonic()))
         finally:
             self._door.release()

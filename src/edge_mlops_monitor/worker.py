@@ -2,8 +2,9 @@
 
 `step` gets the monotonic time and may return the seconds until it wants to run next; otherwise it
 runs every `interval` seconds, and ticks missed while the machine slept are skipped. An exception
-in `step` is logged once per text and never ends the thread. Threads do not survive `os.fork`: in
-the child a worker is simply not running, and whoever owns it starts it again.
+in `step` is logged once per text and never ends the thread. What is to be done at the end, `last`, is
+done by the thread itself, so that whoever stops it never waits longer than it wants to. Threads do not
+survive `os.fork`: in the child a worker is simply not running, and whoever owns it starts it again.
 """
 
 from __future__ import annotations
@@ -52,10 +53,18 @@ class Bell:
 class Worker:
     """A stoppable background thread around `step(now) -> seconds until next | None`."""
 
-    def __init__(self, name: str, step: Step, interval: float, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        step: Step,
+        interval: float,
+        clock: Clock | None = None,
+        last: Callable[[], object] = lambda: None,
+    ) -> None:
         self.name = name
         self.step = step
         self.interval = interval
+        self.last = last
         self.clock = clock or Clock()
         self.last_error: str | None = None
         self._thread: threading.Thread | None = None
@@ -120,8 +129,15 @@ class Worker:
             return None
 
     def _run(self) -> None:
+        while True:
+            self._go_on()
+            self._finish()
+            if self._ended():
+                return
+
+    def _go_on(self) -> None:
         due = self.clock.monotonic()
-        while not self._ended():
+        while not self._stopping:
             now = self.clock.monotonic()
             if now >= due or self._wake.rung:
                 self._wake.clear()
@@ -129,6 +145,12 @@ class Worker:
                 due = self.clock.monotonic() + (self.interval if delay is None else delay)
             if not self._stopping:  # `stop` may have rung the bell that was cleared before the step
                 self._wake.wait(max(0.0, min(due - self.clock.monotonic(), 3600.0)))
+
+    def _finish(self) -> None:
+        try:
+            self.last()
+        except Exception as error:  # whatever is wrong here, the host must be able to end
+            logger.warning("%s, while stopping: %s: %s", self.name, type(error).__name__, error)
 
     def _ended(self) -> bool:
         with self._lock:

@@ -81,5 +81,10 @@ class Halves:
         for _, half in halves:
             half.stored = True
 
+    @property
+    def unstored(self) -> int:
+        """How many of those that wait are not in the store, not even alone."""
+        return sum(not half.stored for half in list(self._waiting.values()))
+
     def __len__(self) -> int:
         return len(self._waiting)

@@ -107,6 +107,7 @@ class Recorder:
         self._waiters: deque[Waiter] = deque()
         self._given: deque[str] = deque()  # ids that may stand in the store already
         self._given_before: set[str] = set()  # the same of the write before, whose rows may come only now
+        self._in_hand: tuple[list[Any], ...] = ()  # what is being written
         self._write_lock = threading.Lock()
         self.halves = Halves(self._clock, self._max_bytes // 4)
         self.dropped: Counter[str] = Counter()  # not yet counted in the store
@@ -308,10 +309,11 @@ class Recorder:
         if not (rows or others or halves or counts):
             return True
         alone = [half.row(id, self._snapshot.encode) for id, half in halves]
+        self._in_hand = rows, others
         try:
             self._commit(rows, alone, others, counts, given | self._given_before)
         except Exception as error:  # nothing of what was logged is lost for it, whatever it is
-            self.last_error = str(error)
+            self.last_error, self._in_hand = str(error), ()
             self._take_back(rows, others, counts)
             self._given_before |= given
             return False
@@ -369,6 +371,11 @@ class Recorder:
     def buffered(self) -> int:
         """Predictions that are not in the store yet."""
         return len(self._buffer)
+
+    @property
+    def unstored(self) -> int:
+        """Records of all kinds that are not in the store yet, with those that are being written."""
+        return sum(len(one) for one in (self._buffer, self._others, *self._in_hand)) + self.halves.unstored
 
     def after_fork(self) -> None:
         """In the child: nothing of the parent's; the first call that logs starts the threads again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def export(
 ) -> None:
     """Write what is stored, oldest first, one record a line."""
     store = open_store(load(config_path))
-    window = (-1e300 if since is None else since, 1e300 if until is None else until)
+    window = (-math.inf if since is None else since, math.inf if until is None else until)
     with progress(f"exporting {kind}", store.counts().get(kind)) as advance, _opened(output) as file:
         if form == "csv":
             columns = _columns(_records(store, kind, window, lambda count: None))
