@@ -375,7 +375,8 @@ class Recorder:
     @property
     def unstored(self) -> int:
         """Records of all kinds that are not in the store yet, with those that are being written."""
-        return sum(len(one) for one in (self._buffer, self._others, *self._in_hand)) + self.halves.unstored
+        waiting = len(self._buffer) + len(self._others) + self.halves.unstored
+        return waiting + sum(map(len, self._in_hand))
 
     def after_fork(self) -> None:
         """In the child: nothing of the parent's; the first call that logs starts the threads again."""
