@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAMPLED_ELEMENTS = 65_536  # a larger array is summarised from so many evenly strided elements
-GRID = 96  # rows, and columns, of an image that are looked at
+GRID = 80  # rows, and columns, of an image that are looked at
 LEAST_SIDE = 16  # pixels
 PROJECTIONS = 8
 PROJECTED_ELEMENTS = 8192  # of a longer vector so many evenly strided ones at most
@@ -165,7 +165,7 @@ def _edges(dtype: np.dtype[Any]) -> tuple[float, ...] | None:
 
 
 def _image(pixels: NDArray[Any]) -> dict[str, Any]:
-    """Moments, sharpness, histogram and fingerprint, from at most 96 by 96 evenly strided pixels."""
+    """Moments, sharpness, histogram and fingerprint, from at most 80 by 80 evenly strided pixels."""
     rows, columns = (_stride(side, GRID) for side in pixels.shape[:2])
     sample = np.ascontiguousarray(pixels[::rows, ::columns])
     record: dict[str, Any] = _moments(sample)
@@ -179,7 +179,7 @@ def sharpness(plane: NDArray[Any]) -> float | None:
     """The variance of the Laplacian over that of the image, 0 for a flat one; None if it is not finite.
 
     The variance of the Laplacian is how sharp an image is (Pech-Pacheco et al., Diatom autofocusing in
-    brightfield microscopy, ICPR 2000); the quotient does not change with the light. At up to 96 by 96
+    brightfield microscopy, ICPR 2000); the quotient does not change with the light. At up to 80 by 80
     pixels, each held against its four neighbours in the full resolution. White noise has 20.
 
     >>> stripes = np.tile([0.0, 0.0, 1.0, 1.0], (64, 16))
