@@ -54,7 +54,8 @@ def rounded(values: Floats, contexts: Floats, at_once: int = 5) -> Kept:
         kept.put(place * BLOCK, values[place * BLOCK : (place + 1) * BLOCK])
         fresh.append(place)
         if len(fresh) == at_once or place == len(values) // BLOCK - 1:
-            kept.round(fresh, contexts[: (place + 1) * BLOCK], BLOCK)
+            so_far = np.arange((place + 1) * BLOCK)
+            kept.round(np.isin(so_far // BLOCK, fresh), contexts[so_far], BLOCK)
             fresh = []
     return kept
 
@@ -150,7 +151,7 @@ def test_a_block_in_place_of_another_is_rounded_to_the_cells_that_are_there() ->
     for place in rng.permutation(80).tolist():
         values[place * BLOCK : (place + 1) * BLOCK] = rng.normal(size=BLOCK)
         kept.put(place * BLOCK, values[place * BLOCK : (place + 1) * BLOCK])
-        kept.round([place], contexts, BLOCK)
+        kept.round(np.arange(800) // BLOCK == place, contexts, BLOCK)
     back = np.asarray(kept.column(range(800)))
     for context in range(4):
         before, after = values[contexts == context], back[contexts == context]

@@ -106,27 +106,27 @@ class Kept(msgspec.Struct):
         found._keep(words, not self.numbers)
         return found
 
-    def round(self, fresh: Sequence[int], contexts: NDArray[np.int64], block: int) -> None:
-        """Round the numbers of fresh blocks, given each row's context or -1, unless few are different."""
+    def round(self, fresh: NDArray[np.bool_], contexts: NDArray[np.int64], block: int) -> None:
+        """Round the numbers of fresh rows, given each row's context or -1, unless few are different."""
         if not self.numbers:
             return
         numbers = self._words(len(contexts)).view(np.float64)[: len(contexts)]
         known = np.isfinite(numbers) & (contexts >= 0)
-        new = np.isin(np.arange(len(contexts)) // block, fresh)
         if not self.rounded:
-            new[:] = True
+            fresh = np.ones(len(contexts), dtype=bool)
             if len(np.unique(numbers[known])) <= FEW:
                 return
         self.rounded = True
-        for context in np.unique(contexts[new]).tolist():
+        for context in set(contexts[fresh].tolist()):
             rows = np.flatnonzero(known & (contexts == context))
-            before = rows[~new[rows]]
-            ends = np.unique(clean(numbers[before]))
-            if len(before) < FIRST:
-                if len(rows) < FIRST:
-                    continue
-                new[rows], ends = True, ends_of(numbers[rows])
-            now = rows[new[rows]]
+            new = fresh[rows]
+            now, before = rows[new], rows[~new]
+            if len(before) >= FIRST:
+                ends = np.unique(clean(numbers[before]))
+            elif len(rows) >= FIRST:
+                now, ends = rows, ends_of(numbers[rows])
+            else:
+                continue
             numbers[now] = rounded(numbers[now], now // block, ends)
         self.numbers = numbers.tobytes() + self.numbers[numbers.nbytes :]
 

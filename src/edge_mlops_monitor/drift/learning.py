@@ -93,8 +93,10 @@ class Learning(msgspec.Struct):
             if self.rows % BLOCK_ROWS:
                 begun = np.frombuffer(self.ranks, dtype=np.uint32) == _rank(self.rows // BLOCK_ROWS)
                 contexts[np.repeat(begun, BLOCK_ROWS)] = -1
+            fresh = np.zeros((len(contexts) // BLOCK_ROWS, BLOCK_ROWS), dtype=bool)
+            fresh[self.fresh] = True
             for name in self.names:
-                self.kept[name].round(self.fresh, contexts, BLOCK_ROWS)
+                self.kept[name].round(fresh.ravel(), contexts, BLOCK_ROWS)
         self.fresh = []
 
     def build(self, name: str, settings: Settings, **stream: Any) -> FeatureReference:

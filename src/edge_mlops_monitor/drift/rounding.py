@@ -38,9 +38,10 @@ def rounded(values: Floats, blocks: NDArray[np.int64], ends: Floats) -> Floats:
     ([0.25, 0.25, 0.25, 0.8125], True, False)
     """
     least, largest = ends[0] - 2 * _last_digit(float(ends[0])), ends[-1]
-    below = _short(np.unique(np.append(values[values <= least], least)))[:-1]
-    above = _short(np.unique(np.append(values[values > largest], largest)))[1:]
-    ends = np.concatenate((below, ends, above))
+    if len(below := values[values <= least]):
+        ends = np.append(_short(np.unique(np.append(below, least)))[:-1], ends)
+    if len(above := values[values > largest]):
+        ends = np.append(ends, _short(np.unique(np.append(above, largest)))[1:])
     found = ends[np.searchsorted(ends, values)]
     return (found.view(np.int64) | _places(values, found, blocks)).view(np.float64)
 
