@@ -208,14 +208,19 @@ class Uploader:
 
     def _seal_next(self) -> bool:
         try:
-            batch = self.sealer.seal_one(self._to_seal[0])
-            self._owed += batch is not None
+            made, complete = self._seal_one(self._to_seal[0])
+            self._owed += made
             self._last_sealed = self.clock.monotonic()
-            if batch is None or batch.complete:
+            if complete:
                 self._to_seal.pop(0)
         except StoreFullError:
             self._to_seal = []  # nothing more fits: sending what is sealed makes room
         return True
+
+    def _seal_one(self, kind: str) -> tuple[bool, bool]:
+        """Seal one object of a kind: whether there was anything for it, and whether nothing is left now."""
+        batch = self.sealer.seal_one(kind)
+        return batch is not None, batch is None or batch.complete
 
     def _send(self, now: float, *, urgent_only: bool = False) -> bool:
         sent = False
@@ -336,9 +341,8 @@ class Uploader:
         for kind in (*URGENT, *OTHERS):
             complete = False
             while not complete and self._in_time(began, timeout):
-                batch = self.sealer.seal_one(kind)
-                sealed += batch is not None
-                complete = batch is None or batch.complete
+                made, complete = self._seal_one(kind)
+                sealed += made
                 if progress is not None:
                     progress(outbox.pending_count(self.store))
         return sealed
