@@ -55,6 +55,15 @@ def array_of(name: str) -> tuple[str, str]:
     return (array, measured) if measured.partition("[")[0] in _MEASURED else ("", "")
 
 
+def mostly_numbers(texts: int, numbers: int) -> bool:
+    """Whether a feature with so many values of each sort is a number, its texts faults.
+
+    >>> mostly_numbers(0, 0), mostly_numbers(1, 9), mostly_numbers(1, 10)
+    (True, False, True)
+    """
+    return not texts or texts < FEW_TEXTS * (texts + numbers)
+
+
 def columns(predictions: Sequence[Prediction]) -> Columns:
     """The features of many predictions as columns of equal length, None where a row lacks one.
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.errors import DataError
-from edge_mlops_monitor.features import FEW_TEXTS
+from edge_mlops_monitor.features import mostly_numbers
 
 EMPTY = frozenset(("", "na", "n/a", "nan", "null", "none", "inf", "-inf", "+inf", "infinity", "-infinity"))
 
@@ -177,7 +177,9 @@ class Layout:
             return _floats(column)
         except ValueError:
             found = [_float_or_text(value) for value in column]
-            if self._text.setdefault(name, not _mostly_numbers(found)):
+            texts = sum(isinstance(value, str) for value in found)
+            others = len(found) - found.count(None) - texts
+            if self._text.setdefault(name, not mostly_numbers(texts, others)):
                 return [value if value != "" else None for value in column]
             return found
         finally:
@@ -261,11 +263,6 @@ def _float_or_text(value: Any) -> Any:
         return _float(value)
     except ValueError:
         return str(value)
-
-
-def _mostly_numbers(column: list[Any]) -> bool:
-    texts = sum(isinstance(value, str) for value in column)
-    return texts < FEW_TEXTS * (len(column) - column.count(None))
 
 
 def _category(value: Any) -> str | None:

@@ -40,7 +40,7 @@ from edge_mlops_monitor.drift.context import (
     labels_of,
 )
 from edge_mlops_monitor.drift.joint import Pairs
-from edge_mlops_monitor.features import ERRORS, FEW_TEXTS
+from edge_mlops_monitor.features import ERRORS, mostly_numbers
 from edge_mlops_monitor.quality.healthy import Healthy, healthy, with_texts
 from edge_mlops_monitor.quality.stuck import RunLengths, run_lengths
 from edge_mlops_monitor.quality.wrong_type import texts as texts_among
@@ -161,10 +161,10 @@ def build_feature(
         # Of errors nothing is wrong but their size: equal ones are no stuck sensor.
         values = numbers(column)
         return _numeric(name, values, values, keep_values, segment, False, stream)[0]
-    text = _texts(column)
-    if not categorical and _mostly_numbers(column, int(text.sum())):
+    text, values = _texts(column), numbers(column)
+    if not categorical and mostly_numbers(int(text.sum()), int((~np.isnan(values)).sum())):
         stays = ~_in_stretches(text, segment)
-        values = numbers(column)[stays]
+        values = values[stays]
         about = values if near is None else numbers(near)[stays]
         found, codes = _numeric(name, values, about, keep_values, segment, checks, stream)
         if text.any():
@@ -207,10 +207,6 @@ def _texts(column: Column) -> NDArray[np.bool_]:
 def _in_stretches(rows: NDArray[np.bool_], segment: int) -> NDArray[np.bool_]:
     """These rows, or all rows of the stretches that hold any, so that the others stay whole."""
     return np.repeat(rows.reshape(-1, segment).any(axis=1), segment) if segment else rows
-
-
-def _mostly_numbers(column: Column, texts: int) -> bool:
-    return not texts or texts < FEW_TEXTS * (texts + np.count_nonzero(~np.isnan(numbers(column))))
 
 
 def _worth_of_marks(series: NDArray[np.int64]) -> float:
