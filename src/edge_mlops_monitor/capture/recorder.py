@@ -171,14 +171,11 @@ class Recorder:
         if half is None or half.stored:  # the first half may stand in the store, alone
             self._given.append(id)
         outputs = msgspec.Raw(self.encode_value(outputs))
-        if half is None:
-            self._hot.append(
-                self._snapshot.encode((now, id, None, None, None, None, outputs, None, None, None))
-            )
-        else:
+        row: tuple[Any, ...] = (now, id, None, None, None, None, outputs, None, None, None)
+        if half is not None:
             latency = max(0.0, now - half.ts)
             row = (half.ts, id, None, None, None, half.raw, outputs, latency, None, None)
-            self._hot.append(self._snapshot.encode(row))
+        self._hot.append(self._snapshot.encode(row))
         return id
 
     def put(self, records: Iterable[Record]) -> None:
