@@ -148,9 +148,11 @@ def test_what_a_hanging_disk_has_not_taken_yet_is_counted(
     monitor.log_prediction(2, "late")
     monitor._runtime.start_uploading()  # the writer alone
     assert opens.wait(60)
-    stop(monitor)
+    try:
+        stop(monitor)
+    finally:
+        go_on.set()
     assert [sentence.partition("(")[0] for sentence in said()] == ["2 records could not be stored "]
-    go_on.set()
     assert monitor.flush(60)
     assert outputs(monitor) == ["late", "late"]
     stop(monitor)
@@ -170,8 +172,10 @@ def test_stop_is_bounded_while_a_callback_never_comes_back(made: Callable[..., E
     assert called.wait(60)
     monitor._runtime.order("test", "another")
     monitor.log_prediction(1, "stored")
-    stop(monitor)
-    go_on.set()
+    try:
+        stop(monitor)
+    finally:
+        go_on.set()
     assert monitor.flush(60)
     assert outputs(monitor) == ["stored"]
 
