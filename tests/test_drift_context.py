@@ -176,6 +176,17 @@ def test_cuts_and_restarts_change_no_decision_in_contexts_either(cuts: list[int]
     assert found == expected
 
 
+@pytest.mark.parametrize("minute", [0, 10, 30, 50])
+def test_what_runs_for_some_minutes_of_each_hour_is_no_news_after_a_week_of_it(minute: int) -> None:
+    """A row a minute; had every second block been kept, it would be the same part of each hour."""
+    rng, rows = np.random.default_rng(12), np.arange(12 * 24 * 60)
+    runs = (rows % 60 >= minute) & (rows % 60 < minute + 10)
+    values = np.where(runs, 10.0, 0.0) + rng.normal(size=len(rows))
+    device = Watcher(Settings(average_run_length=20_000, context="hour_of_day"))
+    found = device.update(STREAM, {"inputs.x0": values}, (60.0 * rows).tolist())
+    assert [one for one in found if isinstance(one, Event) and one.severity == "alarm"] == []
+
+
 def test_a_category_that_is_frequent_at_noon_and_rare_at_night_is_decided_about() -> None:
     rng, rows = np.random.default_rng(11), np.arange(30 * DAY)
     share = 0.5 + 0.4 * np.sin(2 * np.pi * rows / DAY)

@@ -188,7 +188,7 @@ def test_a_device_that_learns_by_the_hour_counts_rows_as_they_are(cut: int) -> N
     back = np.asarray(group.column("inputs.x"))
     of = np.array(list(group.column(CONTEXT)))
     kept = values[places_of(group)]
-    assert len(back) == 24 * learning.KEPT_BY_HOUR - BLOCK  # which is not whole
+    assert 0 <= 24 * learning.KEPT_BY_HOUR - len(back) <= BLOCK  # which may not be whole
     for label in np.unique(of):
         before, after = kept[of == label], back[of == label]
         assert len(np.unique(after)) < 80
