@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.binning import normal_scores
+from edge_mlops_monitor.drift.context import rows_of
 
 Floats = NDArray[np.float64]
 
@@ -150,10 +151,12 @@ def _series(
         table[:ordered] = np.stack(normal_scores(share[:ordered] + 1e-9), axis=1)
         columns.append(table[codes])
     series = np.concatenate(columns, axis=1)
-    for name in set(contexts or ()):
-        rows = np.flatnonzero(np.array(contexts) == name)
+    if not contexts:
+        return np.asarray(series - series.mean(axis=0))
+    spread = series.std(axis=0)
+    for rows in rows_of(contexts).values():
         series[rows] -= series[rows].mean(axis=0)
-    return np.asarray(series if contexts else series - series.mean(axis=0))
+    return series[:, series.std(axis=0) > EVEN * spread]  # what a context says alone tells nothing of rows
 
 
 def _autocorrelations(series: Floats) -> Floats:

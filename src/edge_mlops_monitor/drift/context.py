@@ -22,6 +22,8 @@ HOUR_OF_DAY = "hour_of_day"
 UNTOLD = np.uint64(0xF_FFFF)  # of the bits of an end
 LEAST_ROWS = 20  # independent rows below which nothing is decided in a context
 LEAST_VISITS = 5  # times that a context must have come about: one night tells nothing of nights
+PLAIN = 7.0  # independent rows of a cell that a context would have, if that it has none were chance
+IMPOSSIBLE = 1e-6  # what a cell counts that can hold no value
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,13 +78,13 @@ def contexts_of(
     `counts` and `codes` are the rows' cells without context, `values` their numbers, and `near` those that
     mean and spread are taken of.
     """
-    at = np.array(labels)
     inner = np.array(codes, dtype=np.int64)
     shares = np.cumsum(counts[: bins.ordered])
     levels = shares[:-1] / shares[-1] if isinstance(bins, NumericBins) and not bins.few else np.zeros(0)
     found: dict[str, Context] = {}
-    for name in sorted(set(labels) - {""}):
-        rows = at == name
+    for name, rows in sorted(rows_of(labels).items()):
+        if not name:
+            continue
         numbers = values[rows]
         numbers = numbers[~np.isnan(numbers)]
         edges = levels
@@ -90,15 +92,28 @@ def contexts_of(
             edges = _shortened(np.quantile(numbers, levels, method="inverted_cdf"))
         if len(edges):
             inner[rows] = cells_between(edges, values[rows], bins.size - 1)
-        about = near[rows & ~np.isnan(near)]
+        about = near[rows]
+        about = about[~np.isnan(about)]
         found[name] = Context(
             counts=np.bincount(inner[rows], minlength=bins.size).astype(float).tolist(),
             edges=edges.tolist(),
             mean=float(about.mean()) if len(about) else 0.0,
             spread=float(about.std()) if len(about) else 0.0,
-            visits=int(rows[0]) + int((rows[1:] & ~rows[:-1]).sum()),
+            visits=1 + int((np.diff(rows) > 1).sum()),
         )
     return found, inner
+
+
+def rows_of(labels: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+    """Which rows are in each context.
+
+    >>> {name: rows.tolist() for name, rows in rows_of(["00", "01", "00"]).items()}
+    {'00': [0, 2], '01': [1]}
+    """
+    found: dict[str, list[int]] = {}
+    for row, name in enumerate(labels):
+        found.setdefault(name, []).append(row)
+    return {name: np.array(rows) for name, rows in found.items()}
 
 
 def _shortened(edges: Floats) -> Floats:
@@ -114,9 +129,35 @@ def cycles_of(labels: Sequence[str]) -> NDArray[np.int64]:
     >>> cycles_of(["00", "00", "01", "00", "01"]).tolist()
     [0, 0, 0, 1, 1]
     """
-    first = np.array(labels) == labels[0]
+    first = np.array([name == labels[0] for name in labels])
     first[1:] &= ~first[:-1]
     return np.cumsum(first) - 1
+
+
+def priors(contexts: Sequence[Context], tau: float) -> Floats:
+    """What each cell counts before any row, in each context (contexts, cells).
+
+    Half a row, as without contexts. Where none of them has rows of a cell, though, that are half a row
+    together: a recipe's set point would else be held to vary until each of its contexts showed that it does
+    not. The same for those that have none where others have many. A cell between equal ends can hold nothing.
+
+    >>> night = Context(counts=[160.0, 0.0, 0.0, 0.0], edges=[0.0, 0.0])
+    >>> priors([night, night], 1.0)[0].tolist()
+    [0.5, 1e-06, 0.25, 0.25]
+    """
+    counts = np.array([one.counts for one in contexts]) / tau
+    can = np.ones(counts.shape, dtype=bool)
+    for place, one in enumerate(contexts):
+        can[place, 1 : len(one.edges)] = np.diff(one.edges) > 0
+    found = np.full(counts.shape, IMPOSSIBLE)
+    for kind in np.unique(can, axis=0):
+        alike = (can == kind).all(axis=1)
+        seen = counts[alike].sum(axis=0)
+        expected = counts[alike].sum(axis=1, keepdims=True) * seen / max(seen.sum(), 1.0)
+        never = (counts[alike] == 0) & (expected > PLAIN)
+        together = np.where(never, 0.5 / np.maximum(never.sum(axis=0), 1), (seen + 0.5) / alike.sum())
+        found[alike] = np.where(kind, np.minimum(together, 0.5), IMPOSSIBLE)
+    return found
 
 
 def cells_between(edges: Floats, values: Floats, missing: int) -> NDArray[np.int64]:

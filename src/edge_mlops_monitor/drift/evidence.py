@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.alternatives import MEMORY_STAKE, TILTS, cause_of, tilts
-from edge_mlops_monitor.drift.context import LEAST_ROWS
+from edge_mlops_monitor.drift.context import LEAST_ROWS, priors
 from edge_mlops_monitor.drift.dispersion import AXES, Dispersion
 from edge_mlops_monitor.drift.history import STEP_ROWS, History
 from edge_mlops_monitor.drift.path import AFTER_ROWS, ALARMED, Fading, Path
@@ -83,24 +83,34 @@ class Evidence:
         self.tau_of_cells = self.tau[self.feature_of]
         self.labels = sorted({name for reference in references for name in reference.contexts}) or [""]
         counts = np.array([np.concatenate([[], *_counts_in(name, references)]) for name in self.labels])
-        self.base = counts / self.tau_of_cells + 0.5
+        counts /= self.tau_of_cells
+        self.base = counts + self._priors()
         in_one = [not reference.contexts for reference in references]
         self._without_context = np.array(in_one, dtype=bool)[self.feature_of]
         self.fading = Fading(np.array([0.0, *(1 / rows for rows in MEMORIES)]), self.tau_of_cells)
         self.prior = np.array(PRIORS)
         self.dispersion = Dispersion(self.references, self.starts, SEGMENT_ROWS / self.tau)
-        self._set_bets()
+        self._set_bets(counts.sum(axis=0) + 0.5 * len(self.labels))
         self.state = self._fresh()
         self.history = History(self.cells, len(references), len(self.labels))
         self.resume()
 
-    def _set_bets(self) -> None:
+    def _priors(self) -> Floats:
+        """What each cell counts before any row, in each context: half a row where nothing depends on it."""
+        found = np.full((len(self.labels), self.cells), 0.5)
+        for feature, reference in enumerate(self.references):
+            if reference.contexts:
+                known = [self.labels.index(name) for name in reference.contexts]
+                found[known, self.cells_of(feature)] = priors([*reference.contexts.values()], reference.tau)
+        return found
+
+    def _set_bets(self, counts: Floats) -> None:
         """The tilts of all cells that something is staked on, and the log of the share that each bet gets."""
         log_tilts, stakes = np.zeros((TILTS, self.cells)), np.zeros((TILTS, len(self.references)))
         learned = np.zeros((len(MEMORIES), len(self.references)))
         for feature, reference in enumerate(self.references):
             cells = self.cells_of(feature)
-            share = self.base[:, cells].sum(axis=0) / self.base[:, cells].sum()
+            share = counts[cells] / counts[cells].sum()
             log_tilts[:, cells], stakes[:, feature] = tilts(reference, share)
             learned[:, feature] = 0.0 if reference.only_rises else MEMORY_STAKE  # it bets on any change
         self.staked = np.flatnonzero(stakes.any(axis=1))
