@@ -4,7 +4,7 @@ The first numbers of a context become the ends of cells, each as a short number 
 later is rounded up to the end of its cell. A bin that ends where a cell does holds the rows that it held
 before, so that nothing is counted wrongly, but for a few of the least numbers where other rows took the
 place of those below them. The last bits of a number tell it from those in its cell and block that were
-different.
+different, or that it is the end itself: so are zero and what is often the same, such as a sensor at its rail.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 FIRST = 32  # numbers that cells are made of
+OFTEN = 8  # of so many of them one that is the same, and 4 at least, keep all digits of a cell's end
 MARKS = 31  # the last bits: up to 9 different others in a block, and which of two blocks in a row it is
+ITSELF = 15  # of these bits: the number is the end
 
 
 def ends_of(numbers: Floats) -> Floats:
@@ -27,7 +29,10 @@ def ends_of(numbers: Floats) -> Floats:
     [0.15625, 0.3046875, 1.0, 2.0]
     """
     ranks = np.linspace(0, len(numbers) - 1, FIRST).round().astype(np.int64)
-    return _short(np.unique(np.sort(numbers)[ranks]))
+    distinct, times = np.unique(numbers, return_counts=True)
+    often = distinct[times >= max(len(numbers) / OFTEN, 4)]
+    chosen = np.concatenate((np.sort(numbers)[ranks], often, numbers[numbers == 0]))
+    return _short(np.unique(chosen), often)
 
 
 def rounded(values: Floats, blocks: NDArray[np.int64], ends: Floats) -> Floats:
@@ -43,11 +48,12 @@ def rounded(values: Floats, blocks: NDArray[np.int64], ends: Floats) -> Floats:
     if len(above := values[values > largest]):
         ends = np.append(ends, _short(np.unique(np.append(above, largest)))[1:])
     found = ends[np.searchsorted(ends, values)]
-    return (found.view(np.int64) | _places(values, found, blocks)).view(np.float64)
+    places = np.where(_fewer_digits(values) == found, ITSELF, _places(values, found, blocks))
+    return (found.view(np.int64) | places).view(np.float64)
 
 
-def _short(low: Floats) -> Floats:
-    """For each of different numbers in order a short one below the next.
+def _short(low: Floats, often: Floats | None = None) -> Floats:
+    """For each of different numbers in order a short one below the next; zero and what is often stay.
 
     The first is odd in its last digit and less than two of these above its number: what is further below is
     known to be of another cell.
@@ -59,7 +65,13 @@ def _short(low: Floats) -> Floats:
         odd = (np.ceil(low[0] * 4 / step[0]) // 2 * 2 + 1) * step[0] / 4
     found = np.where(shorter < high, shorter, np.where((low <= short) & (short < high), short, low))
     found[0] = odd if low[0] <= odd < high[0] else low[0]
-    words = found.view(np.int64) + np.where(found > 0, MARKS, 0)  # up, where there are that many digits
+    stays = (low == 0) | np.isin(low, [] if often is None else often)
+    return _fewer_digits(np.where(stays, low, found))
+
+
+def _fewer_digits(numbers: Floats) -> Floats:
+    """Numbers without the last bits, rounded up where there are that many digits."""
+    words = numbers.view(np.int64) + np.where(numbers > 0, MARKS, 0)
     return (words & ~MARKS).view(np.float64) + 0.0  # no -0.0
 
 
@@ -89,8 +101,10 @@ def nearest(values: Floats, contexts: NDArray[np.int64], block: int) -> Floats:
         ends, at = np.unique(found[rows], return_inverse=True)
         found[rows] = (np.append(ends[:1], ends[:-1]) / 2 + ends / 2)[at]
     odd = np.arange(len(values)) // block % 2 * (MARKS // 2 + 1)
-    marks = np.where(clean(values) == 0, 0, odd) | values.view(np.int64) & MARKS
-    return np.asarray((clean(found).view(np.int64) | marks).view(np.float64))
+    places = values.view(np.int64) & MARKS
+    marks = np.where(clean(values) == 0, 0, odd) | places
+    about = (clean(found).view(np.int64) | marks).view(np.float64)
+    return np.where(places == ITSELF, clean(values), about)
 
 
 def _places(values: Floats, ends: Floats, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
