@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,37 @@ def test_missing_values_and_infinities_are_left_out(name: str) -> None:
     dirty = drift.compare(name, [*before, None, math.inf], [math.nan, *after, -math.inf, np.nan])
     assert clean == dirty
     assert dirty.sample_size == 200
+
+
+class Unsure:
+    """As pandas' NA: whether it equals anything is not known."""
+
+    def __eq__(self, other: object) -> Any:
+        return self
+
+    def __bool__(self) -> bool:
+        raise TypeError("boolean value of NA is ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@every
+def test_what_is_not_sure_to_equal_itself_is_missing(name: str) -> None:
+    values = np.random.default_rng(0).normal(size=100).tolist()
+    for missing in (Unsure(), Decimal("sNaN"), np.datetime64("NaT")):
+        found = drift.compare(name, [*values, missing] * 3, [missing, *values], threshold=0.05)
+        assert found.statistic == drift.compare(name, values * 3, values).statistic
+        if name in BINNED:
+            found = drift.compare(name, ["a", missing, "b"] * 30, ["b", "a", missing] * 10, threshold=0.05)
+            assert found.is_drift is False
+
+
+@every
+def test_numbers_longer_than_a_float_or_complex_are_missing_without_a_warning(name: str) -> None:
+    wide = np.array([1.0, 2.0, 3.0, 4.0], dtype=np.longdouble) * np.array([1, 1, 1, np.inf])
+    assert drift.compare(name, wide, [1.0, 2.0, 3.0]).statistic is not None
+    found = drift.compare(name, np.array([1j, 2.0]), [1.0, 2.0])
+    assert found.statistic is None
 
 
 @every

@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 
 from edge_mlops_monitor.cli import main
-from edge_mlops_monitor.drift.autocorrelation import autocorrelation_of_stretches, autocorrelation_time
+from edge_mlops_monitor.drift.autocorrelation import (
+    autocorrelation_of_stretches,
+    autocorrelation_time,
+    design_effect,
+)
 from edge_mlops_monitor.drift.evidence import Evidence
 from edge_mlops_monitor.drift.reference import build
 from edge_mlops_monitor.drift.reference_file import dump, loads
@@ -147,6 +151,72 @@ def test_cells_that_one_context_has_more_of_than_another_make_no_rows_depend_on_
     stretches = autocorrelation_of_stretches(codes, 3, 10)
     assert stretches[1] < 300
     assert autocorrelation_of_stretches(codes, 3, 10, contexts=contexts.tolist()) == (1.0, 2000.0)
+
+
+def test_what_a_context_alone_decides_hides_no_dependence_of_the_rest_and_gives_no_warning() -> None:
+    contexts = ["a", "b"] * 1000
+    slow = np.repeat(np.random.default_rng(4).integers(1, 3, 50), 20)  # in b; in a it is always 0
+    codes = np.stack((np.zeros(1000, dtype=np.int64), slow), axis=1).ravel()
+    assert autocorrelation_time(codes, 4, contexts=contexts) > 10
+    assert autocorrelation_of_stretches(codes, 4, 10, contexts=contexts)[0] > 5
+    of_days = np.repeat(slow[::20], 40)
+    codes = np.where(np.array(contexts) == "a", 0, of_days)
+    assert design_effect(codes, 4, 0, np.arange(2000) // 40, contexts) > 10
+
+
+def by_the_clock(count: int) -> Columns:
+    """The hour itself, a set point, a mode, and what is 0 all night; beside them what is never the same."""
+    rng, hour = np.random.default_rng(5), times(count * DAY) / 3600 % 24
+    sun = np.maximum(np.sin(np.pi * (hour - 6) / 12), 0.0)
+    return {
+        "inputs.hour": np.floor(hour),
+        "inputs.target": np.where(hour < 7, 16.5, 21.3),
+        "inputs.mode": ["night" if one < 7 else "day" for one in hour.tolist()],
+        "inputs.sun": sun * rng.beta(5, 1, len(hour)),
+        "inputs.x0": rng.normal(size=len(hour)),
+    }
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_what_holds_one_value_in_each_hour_is_no_change_and_another_one_is(learned: bool) -> None:
+    data = by_the_clock(41)
+    given = None if learned else by_hour(cut(data, 0, 10 * DAY))
+    device = Watcher(Settings(average_run_length=5000, context="hour_of_day"), given)
+    found = events(device, cut(data, 0 if learned else 10 * DAY, 40 * DAY), 0 if learned else 10 * DAY)
+    clocked = {"inputs.hour", "inputs.target", "inputs.mode", "inputs.sun"}
+    assert not clocked & {one.data["feature"] for one in found}
+    changed = {
+        **data,
+        "inputs.target": data["inputs.target"] + 1,
+        "inputs.mode": ["off"] * len(data["inputs.x0"]),
+    }
+    found = events(device, cut(changed, 40 * DAY, 40 * DAY + 100), 40 * DAY)
+    assert {one.data["feature"] for one in found} == {"inputs.target", "inputs.mode"}
+
+
+def test_numbers_near_the_end_of_the_range_have_a_mean_in_their_context() -> None:
+    values = np.random.default_rng(6).uniform(-1, 1, 8 * DAY) * 1e308
+    [found] = by_hour({"inputs.x0": values})
+    assert all(0 < one.spread < 1e308 and abs(one.mean) < 1e308 for one in found.contexts.values())
+
+
+def test_as_many_contexts_as_rows_are_answered() -> None:
+    rng = np.random.default_rng(7)
+    found = build(
+        {"inputs.a": rng.normal(size=3000), "inputs.recipe": rng.normal(size=3000)}, context="recipe"
+    )
+    assert "no context (recipe)" in found[0].lacks
+
+
+def test_what_stands_still_at_night_only_is_not_stuck_there() -> None:
+    rng, hour = np.random.default_rng(8), times(20 * DAY) / 3600 % 24
+    dry = rng.random((2, 20 * DAY)) < np.where(hour < 7, 0.98, 0.6)
+    rain = np.where(dry, 0.0, rng.gamma(2, size=dry.shape))
+    data = {"inputs.x0": rain[0], "inputs.x1": rain[1]}
+    device = Watcher(Settings(average_run_length=5000, context="hour_of_day"))
+    assert events(device, data) == []
+    assert {one["state"] for one in device.status()[STREAM].values()} == {"fine"}
+    assert all(0.98 < one.runs.repeat_share < 1 for one in device.references() if one.pairs is None)
 
 
 def test_references_with_contexts_survive_the_file_and_lies_in_it_are_refused() -> None:

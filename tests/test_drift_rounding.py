@@ -126,6 +126,18 @@ def test_means_are_those_of_the_numbers_themselves(shape: str) -> None:
     assert near.std() == pytest.approx(values.std(), rel=0.05)
 
 
+@pytest.mark.parametrize("share", [0.03, 0.1, 0.9])
+def test_zeros_and_rails_stay_what_they_are_and_are_fallen_to_as_often(share: float) -> None:
+    rng, contexts = np.random.default_rng(11), hours(4800, 50, 24)
+    wet = np.where(rng.random(4800) < share, 0.0, rng.gamma(2, size=4800))
+    noise = rng.normal(size=4800)
+    for values in (wet, np.minimum(noise, np.quantile(noise, 1 - share)), np.maximum(noise, -1.1)):
+        near = np.asarray(rounded(values, contexts).column(range(4800), contexts, BLOCK))
+        found, true = healthy(near, lambda series: 1.0), healthy(values, lambda series: 1.0)
+        assert 0.9 * true.falls <= found.falls <= 1.1 * true.falls + 0.005 * 4800
+        assert ((near == 0) == (values == 0)).all()
+
+
 def test_few_different_values_stay_as_they_are() -> None:
     values = np.random.default_rng(4).integers(0, 100, 800) * 0.1
     assert np.asarray(rounded(values, hours(800)).column(range(800))).tolist() == values.tolist()

@@ -123,7 +123,7 @@ def label(value: Any) -> str | None:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        return str(value)
+        return None if is_missing(value) else str(value)
     except OverflowError:
         return None
     if not math.isfinite(number):
@@ -131,6 +131,18 @@ def label(value: Any) -> str | None:
     if abs(number) >= 1e15 and isinstance(value, (int, np.integer)):
         return str(value)  # a float would take many of them for one
     return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(number)
+
+
+def is_missing(value: Any) -> bool:
+    """None, NaN, and what else is not sure to equal itself: pandas' NA and NaT, a decimal's signalling NaN.
+
+    >>> is_missing(math.nan), is_missing("nan")
+    (True, False)
+    """
+    try:
+        return value is None or not bool(value == value)
+    except (TypeError, ArithmeticError):
+        return True
 
 
 def numbers(column: Sequence[Any] | NDArray[Any]) -> Floats:
@@ -145,11 +157,14 @@ def numbers(column: Sequence[Any] | NDArray[Any]) -> Floats:
 def as_floats(column: Sequence[Any] | NDArray[Any]) -> Floats:
     """A column as floats, infinities included; NaN for whatever is no number."""
     if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype.kind in "fiub":
-        floats = column.astype(np.float64)
+        with np.errstate(over="ignore"):  # of what is longer than a float
+            floats = column.astype(np.float64)
         filled = getattr(floats, "filled", None)  # of a masked array
         return floats if filled is None else np.asarray(filled(math.nan))
     found = column if isinstance(column, list) else list(column)
     try:
+        if isinstance(column, np.ndarray) and column.dtype.kind == "c":
+            raise TypeError  # no numbers on a line
         return np.array(array("d", found))
     except (TypeError, ValueError, OverflowError):  # text, None, what is beyond a float
         return np.array([_number(value) for value in found], dtype=np.float64)
@@ -183,12 +198,25 @@ def only_finite(values: Floats) -> Floats:
 
 
 def _number(value: Any) -> float:
-    if value is None or isinstance(value, (str, bytes)):
+    if value is None or isinstance(value, (str, bytes, complex, np.complexfloating)):
         return math.nan
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return math.nan
+
+
+def mean_and_sd(values: Floats) -> tuple[float, float]:
+    """Mean and standard deviation; numbers near the end of the range do not overflow.
+
+    >>> mean_and_sd(np.array([-1e308, 1e308]))
+    (0.0, 1e+308)
+    """
+    if not len(values):
+        return 0.0, 0.0
+    scale = float(np.abs(values).max()) or 1.0
+    scaled = values / scale
+    return float(scaled.mean()) * scale, float(scaled.std()) * scale
 
 
 def numeric_bins(values: Floats, bins: int | None = None) -> NumericBins:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift.binning import CategoryBins, NumericBins, label
+from edge_mlops_monitor.drift.binning import CategoryBins, NumericBins, label, mean_and_sd
 
 Floats = NDArray[np.float64]
 
@@ -93,12 +93,12 @@ def contexts_of(
         if len(edges):
             inner[rows] = cells_between(edges, values[rows], bins.size - 1)
         about = near[rows]
-        about = about[~np.isnan(about)]
+        mean, spread = mean_and_sd(about[~np.isnan(about)])
         found[name] = Context(
             counts=np.bincount(inner[rows], minlength=bins.size).astype(float).tolist(),
             edges=edges.tolist(),
-            mean=float(about.mean()) if len(about) else 0.0,
-            spread=float(about.std()) if len(about) else 0.0,
+            mean=mean,
+            spread=spread,
             visits=1 + int((np.diff(rows) > 1).sum()),
         )
     return found, inner

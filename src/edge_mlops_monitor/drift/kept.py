@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift.binning import MANY_LABELS, as_floats, label
 from edge_mlops_monitor.drift.reference import Column
-from edge_mlops_monitor.drift.rounding import FIRST, clean, ends_of, nearest, rounded
+from edge_mlops_monitor.drift.rounding import FIRST, clean, ends_of, is_itself, nearest, rails_of, rounded
 
 MOST_LABELS = 64
 FREQUENT = MANY_LABELS + 2  # labels that stay when there are more; a reference has bins for fewer
@@ -116,6 +116,8 @@ class Kept(msgspec.Struct):
             fresh = np.ones(len(contexts), dtype=bool)
             if len(np.unique(numbers[known])) <= FEW:
                 return
+        itself = known & ~fresh & is_itself(numbers)
+        rails = rails_of(np.append(numbers[known & fresh], clean(numbers[itself])))
         self.rounded = True
         for context in set(contexts[fresh].tolist()):
             rows = np.flatnonzero(known & (contexts == context))
@@ -124,10 +126,10 @@ class Kept(msgspec.Struct):
             if len(before) >= FIRST:
                 ends = np.unique(clean(numbers[before]))
             elif len(rows) >= FIRST:
-                now, ends = rows, ends_of(numbers[rows])
+                now, ends = rows, ends_of(numbers[rows], rails)
             else:
                 continue
-            numbers[now] = rounded(numbers[now], now // block, ends)
+            numbers[now] = rounded(numbers[now], now // block, ends, rails)
         self.numbers = numbers.tobytes() + self.numbers[numbers.nbytes :]
 
     def numbered(self, rows: int) -> NDArray[np.int64]:

@@ -25,6 +25,7 @@ from edge_mlops_monitor.drift.binning import (
     NumericBins,
     category_bins,
     label,
+    mean_and_sd,
     numbers,
     numeric_bins,
 )
@@ -38,11 +39,12 @@ from edge_mlops_monitor.drift.context import (
     enough,
     is_context,
     labels_of,
+    rows_of,
 )
 from edge_mlops_monitor.drift.joint import Pairs
 from edge_mlops_monitor.features import ERRORS, mostly_numbers
 from edge_mlops_monitor.quality.healthy import Healthy, healthy, with_texts
-from edge_mlops_monitor.quality.stuck import RunLengths, run_lengths
+from edge_mlops_monitor.quality.stuck import RunLengths, repeat_share_in, run_lengths
 from edge_mlops_monitor.quality.wrong_type import texts as texts_among
 
 WINSORISED = 8.0  # spreads from the middle at which values are cut where outliers rule
@@ -191,9 +193,11 @@ def _in_contexts(
     contexts, inner = contexts_of(labels, found.bins, np.array(found.counts), values, near, codes)
     tau, effective = _worth(inner, found.bins, segment, labels)
     tau = max(tau, design_effect(inner, found.bins.size, found.bins.ordered, cycles_of(labels), labels))
-    effective = min(effective, found.n / tau)
+    effective, known, at = min(effective, found.n / tau), enough(contexts, tau), rows_of(labels)
+    share = max((repeat_share_in(at[name], near, segment) for name in known), default=0.0)
+    runs = RunLengths(found.runs.longest, max(found.runs.repeat_share, share))
     return msgspec.structs.replace(
-        found, context=context, contexts=enough(contexts, tau), tau=tau, effective_rows=effective
+        found, context=context, contexts=known, tau=tau, effective_rows=effective, runs=runs
     )
 
 
@@ -263,16 +267,16 @@ def _goes_one_way(finite: NDArray[np.float64]) -> bool:
 
 def _moments(finite: NDArray[np.float64]) -> tuple[float, float, float]:
     """Mean, standard deviation and spread; numbers near the end of the range do not overflow."""
+    mean, sd = mean_and_sd(finite)
     scale = float(np.abs(finite).max()) or 1.0
     scaled = finite / scale
-    mean, sd = float(scaled.mean()), float(scaled.std())
     low, high = np.quantile(scaled, (0.25, 0.75))
     robust = float(high - low) / 1.349
-    if robust == 0 or sd <= 3 * robust:
-        return mean * scale, sd * scale, sd * scale
+    if robust == 0 or sd <= 3 * robust * scale:
+        return mean, sd, sd
     middle = float(np.median(scaled))
     mean = middle + robust * float(np.clip((scaled - middle) / robust, -WINSORISED, WINSORISED).mean())
-    return mean * scale, sd * scale, robust * scale
+    return mean * scale, sd, robust * scale
 
 
 def _category(name: str, column: Column, segment: int, stream: dict[str, Any]) -> Built:

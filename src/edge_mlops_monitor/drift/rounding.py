@@ -10,6 +10,7 @@ different, or that it is the end itself: so are zero and what is often the same,
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,20 +23,33 @@ MARKS = 31  # the last bits: up to 9 different others in a block, and which of t
 ITSELF = 15  # of these bits: the number is the end
 
 
-def ends_of(numbers: Floats) -> Floats:
+def ends_of(numbers: Floats, rails: Sequence[float] = ()) -> Floats:
     """The ends of cells, made of some of the numbers: the least, the largest, and even ranks between.
+
+    `rails` (see below) keep all their digits.
 
     >>> ends_of(np.array([0.1, 0.3, 0.31, 2.0])).tolist()
     [0.15625, 0.3046875, 1.0, 2.0]
     """
     ranks = np.linspace(0, len(numbers) - 1, FIRST).round().astype(np.int64)
     distinct, times = np.unique(numbers, return_counts=True)
-    often = distinct[times >= max(len(numbers) / OFTEN, 4)]
+    often = distinct[(times >= max(len(numbers) / OFTEN, 4)) | np.isin(_fewer_digits(distinct), rails)]
     chosen = np.concatenate((np.sort(numbers)[ranks], often, numbers[numbers == 0]))
     return _short(np.unique(chosen), often)
 
 
-def rounded(values: Floats, blocks: NDArray[np.int64], ends: Floats) -> Floats:
+def rails_of(numbers: Floats) -> list[float]:
+    """The least and the largest number, those of them that come more than once.
+
+    >>> rails_of(np.array([0.0, 0.0, 1.0]))
+    [0.0]
+    """
+    numbers = _fewer_digits(numbers)
+    ends = (numbers.min(), numbers.max()) if len(numbers) else ()
+    return [float(end) for end in ends if np.count_nonzero(numbers == end) > 1]
+
+
+def rounded(values: Floats, blocks: NDArray[np.int64], ends: Floats, rails: Sequence[float] = ()) -> Floats:
     """Finite numbers rounded up to these ends, or new ones beyond; `blocks` says which block each is of.
 
     >>> found = rounded(np.array([0.2, 0.22, 0.2, 0.8]), np.zeros(4, dtype=int), np.array([0.125, 0.25]))
@@ -44,15 +58,15 @@ def rounded(values: Floats, blocks: NDArray[np.int64], ends: Floats) -> Floats:
     """
     least, largest = ends[0] - 2 * _last_digit(float(ends[0])), ends[-1]
     if len(below := values[values <= least]):
-        ends = np.append(_short(np.unique(np.append(below, least)))[:-1], ends)
+        ends = np.append(_short(np.unique(np.append(below, least)), rails)[:-1], ends)
     if len(above := values[values > largest]):
-        ends = np.append(ends, _short(np.unique(np.append(above, largest)))[1:])
+        ends = np.append(ends, _short(np.unique(np.append(above, largest)), rails)[1:])
     found = ends[np.searchsorted(ends, values)]
     places = np.where(_fewer_digits(values) == found, ITSELF, _places(values, found, blocks))
     return (found.view(np.int64) | places).view(np.float64)
 
 
-def _short(low: Floats, often: Floats | None = None) -> Floats:
+def _short(low: Floats, often: Sequence[float] | Floats) -> Floats:
     """For each of different numbers in order a short one below the next; zero and what is often stay.
 
     The first is odd in its last digit and less than two of these above its number: what is further below is
@@ -65,7 +79,7 @@ def _short(low: Floats, often: Floats | None = None) -> Floats:
         odd = (np.ceil(low[0] * 4 / step[0]) // 2 * 2 + 1) * step[0] / 4
     found = np.where(shorter < high, shorter, np.where((low <= short) & (short < high), short, low))
     found[0] = odd if low[0] <= odd < high[0] else low[0]
-    stays = (low == 0) | np.isin(low, [] if often is None else often)
+    stays = (low == 0) | np.isin(low, often) | np.isin(_fewer_digits(low), often)
     return _fewer_digits(np.where(stays, low, found))
 
 
@@ -90,6 +104,11 @@ def clean(values: Floats) -> Floats:
     return (values.view(np.int64) & ~MARKS).view(np.float64)
 
 
+def is_itself(values: Floats) -> NDArray[np.bool_]:
+    """Which of rounded numbers are the end of their cell."""
+    return np.asarray(values.view(np.int64) & MARKS == ITSELF)
+
+
 def nearest(values: Floats, contexts: NDArray[np.int64], block: int) -> Floats:
     """Numbers that follow each other in blocks of so many rows, in the middle of their cells.
 
@@ -104,7 +123,7 @@ def nearest(values: Floats, contexts: NDArray[np.int64], block: int) -> Floats:
     places = values.view(np.int64) & MARKS
     marks = np.where(clean(values) == 0, 0, odd) | places
     about = (clean(found).view(np.int64) | marks).view(np.float64)
-    return np.where(places == ITSELF, clean(values), about)
+    return np.where(is_itself(values), clean(values), about)
 
 
 def _places(values: Floats, ends: Floats, blocks: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift.binning import label, numbers
+from edge_mlops_monitor.drift.binning import is_missing, label, numbers
 from edge_mlops_monitor.errors import DataError
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -91,7 +91,7 @@ def _kind(column: Column) -> str:
     if isinstance(column, np.ndarray):
         return "numbers" if len(column) else ""
     text = sum(isinstance(value, (str, bytes)) for value in column)
-    other = sum(value is not None and value == value for value in column) - text
+    other = sum(not is_missing(value) for value in column) - text
     if text and other:
         return "mixed"
     return "text" if text else "numbers" if other else ""

@@ -142,7 +142,7 @@ def check_share(method: str, **given: float) -> None:
 
 
 def _float(value: Any) -> float:
-    if type(value) is not float and getattr(value, "mask", False):
+    if type(value) is not float and (getattr(value, "mask", False) or np.iscomplexobj(value)):
         return math.nan
     try:
         number = float(value)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_mlops_monitor.drift import findings
 from edge_mlops_monitor.drift.batch import Batch
+from edge_mlops_monitor.drift.binning import mean_and_sd
 from edge_mlops_monitor.drift.comparisons.ks_test import KSTest
 from edge_mlops_monitor.drift.findings import Change, Where
 from edge_mlops_monitor.drift.reference import FeatureReference, Stream
@@ -83,7 +84,7 @@ class WindowJudge:
             return []
         answer = self._test.compare(self.references[feature].values, window, self.settings.threshold)
         drifted = bool(answer.is_drift)
-        self.arrays["last"][:, feature] = (answer.statistic, answer.p_value, window.mean(), window.std())
+        self.arrays["last"][:, feature] = (answer.statistic, answer.p_value, *mean_and_sd(window))
         self.arrays["calm"][feature] = 0 if drifted else self.arrays["calm"][feature] + 1
         found: list[DriftResult | Event] = []
         if drifted and where.feature not in self.alarms:

@@ -102,4 +102,5 @@ def is_clipped(value: float, others: Floats, low: float, high: float, spread: fl
     if not len(others) or (value == 0.0 and (low >= 0 or high <= 0)):
         return False
     beyond_top, beyond_bottom = bool((others > value).any()), bool((others < value).any())
-    return beyond_top != beyond_bottom and float(np.abs(others - value).min()) <= spread
+    with np.errstate(over="ignore"):
+        return beyond_top != beyond_bottom and float(np.abs(others - value).min()) <= spread

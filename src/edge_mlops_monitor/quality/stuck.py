@@ -56,6 +56,18 @@ def run_lengths(values: Floats, segment: int = 0) -> RunLengths:
     return RunLengths(longest=int(runs.max()), repeat_share=_repeat_share(before, after))
 
 
+def repeat_share_in(rows: NDArray[np.int64], values: Floats, segment: int = 0) -> float:
+    """The share of these rows that repeat the row before, where that is one of them; 0 where nothing tells.
+
+    >>> repeat_share_in(np.arange(300, 600), np.repeat(np.arange(60.0), 10)) > 0.9
+    True
+    """
+    rows = rows[1:][np.diff(rows) == 1]
+    rows = rows[rows % segment != 0] if segment else rows
+    before, after = values[rows - 1], values[rows]
+    return 0.0 if (before == after).all() else _repeat_share(before, after)
+
+
 def _repeat_share(before: Floats, after: Floats) -> float:
     """The share of rows that repeat the row before: overall, or of the frequent value that repeats most.
 
