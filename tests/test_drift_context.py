@@ -200,14 +200,6 @@ def test_numbers_near_the_end_of_the_range_have_a_mean_in_their_context() -> Non
     assert all(0 < one.spread < 1e308 and abs(one.mean) < 1e308 for one in found.contexts.values())
 
 
-def test_as_many_contexts_as_rows_are_answered() -> None:
-    rng = np.random.default_rng(7)
-    found = build(
-        {"inputs.a": rng.normal(size=3000), "inputs.recipe": rng.normal(size=3000)}, context="recipe"
-    )
-    assert "no context (recipe)" in found[0].lacks
-
-
 def test_what_stands_still_at_night_only_is_not_stuck_there() -> None:
     rng, hour = np.random.default_rng(8), times(20 * DAY) / 3600 % 24
     dry = rng.random((2, 20 * DAY)) < np.where(hour < 7, 0.98, 0.6)
