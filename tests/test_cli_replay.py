@@ -138,6 +138,7 @@ def test_too_little_reference_is_an_answer_of_its_own(capsys):
         ("x.csv", b"a,b\n1,2,3\n", "3 values where the header has 2"),
         ("x.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 9000)[:-20], "cannot be read"),
         ("x.jsonl", b"{}\nnope\n", "line 2 is not JSON"),
+        ("x.jsonl", b'{"a": NaN, "b": "half \\ud800"}\n', "line 1 is not JSON"),
         ("x.xls", b"\xd0\xcf\x11\xe0", "unknown kind"),
         ("x.parquet", b"PAR1 not really", ""),
         ("x.csv", b"\xff\xfe\x00", "UTF-8"),
@@ -156,6 +157,16 @@ def test_data_that_cannot_be_read_is_one_sentence(capsys, name, content, words):
         assert "should not have happened" not in captured.err
         assert words in captured.err
     assert list(Path().glob("r.json*")) == []
+
+
+@pytest.mark.parametrize("budget", ["--average-run-length", "--false-alarms-per-month"])
+@pytest.mark.parametrize("number", ["nan", "inf", "1e400", "0", "-1", "many"])
+def test_a_budget_that_is_no_number_of_alarms_is_one_sentence(capsys, budget, number):
+    recorded("field.csv", 50)
+    assert main(["replay", "field.csv", "--timestamp", "t", budget, number]) == 2
+    captured = capsys.readouterr()
+    assert budget in captured.err
+    assert captured.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,17 @@ def test_classes_have_names_and_rows_may_be_missing() -> None:
     assert estimate(holes, [*names, "ok", None], [*known, math.nan], classes=["ok", "defect"]) == named
 
 
+def test_labels_that_pandas_does_not_have_are_missing() -> None:
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(3)
+    scores = rng.random(300)
+    labels = (rng.random(300) < scores).astype(int).tolist()
+    some = [None if row % 3 else label for row, label in enumerate(labels)]
+    there = estimate(scores, some, scores)
+    assert estimate(scores, [pandas.NA if one is None else one for one in some], scores) == there
+    assert estimate(scores, pandas.Series(some, dtype="Int64", index=range(7, 307)), scores) == there
+
+
 def test_where_nothing_is_predicted_the_precision_has_no_value() -> None:
     rng = np.random.default_rng(8)
     known, labels = drawn(rng, 1000, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,18 @@ def test_numbers_near_the_end_of_the_range_raise_no_warning() -> None:
     )
 
 
+def test_thousands_of_classes_take_the_memory_of_their_rows() -> None:
+    labels = np.arange(1500)
+    tracemalloc.start()
+    try:
+        found = realised_classification(labels, labels[::-1])
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found["accuracy"]["value"] == 0
+    assert most < 10e6  # 1500 rows by 1500 classes are 18 MB
+
+
 @pytest.mark.parametrize(
     ("labels", "says", "scores", "words"),
     [
@@ -153,6 +166,7 @@ def test_numbers_near_the_end_of_the_range_raise_no_warning() -> None:
         ([0, 1, 2], [0, 1, 2], [0.1, 0.2, 0.3], "of 2 classes and the labels of 3"),
         (["a", 1], ["a", 2], None, "different kinds"),
         ([[1], [2]], [1, 2], None, "one label for each prediction"),
+        (np.array(1.0), [1], None, "one entry for each prediction"),
     ],
 )
 def test_labels_that_cannot_be_used_are_one_sentence(labels: Any, says: Any, scores: Any, words: str) -> None:
@@ -167,6 +181,8 @@ def test_labels_that_cannot_be_used_are_one_sentence(labels: Any, says: Any, sco
         ([1.0], [1.0, 2.0], "1 labels and 2 predictions"),
         ([math.nan], [1.0], "no row has both"),
         (["a"], [1.0], "must be numbers"),
+        (np.array([1j]), [1.0], "must be numbers"),
+        (np.longdouble("1e400") * np.ones(1, dtype=np.longdouble), [1.0], "no row has both"),
     ],
 )
 def test_numbers_that_cannot_be_used_are_one_sentence(labels: Any, says: Any, words: str) -> None:

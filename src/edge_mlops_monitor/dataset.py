@@ -200,7 +200,9 @@ def _decoded(line: str, decoder: Any) -> Any:
         import json  # which writes numbers that JSON does not have, and reads them
 
         try:
-            return json.loads(line)
+            found = json.loads(line)
+            msgspec.json.encode(found)  # not half a character
+            return found
         except ValueError:
             pass
         raise

@@ -201,6 +201,18 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def is_missing(value: Any) -> bool:
+    """None, NaN, and what else is not sure to equal itself: pandas' NA and NaT, a decimal's signalling NaN.
+
+    >>> is_missing(math.nan), is_missing("nan")
+    (True, False)
+    """
+    try:
+        return value is None or not bool(value == value)
+    except (TypeError, ArithmeticError):
+        return True
+
+
 def _sum(values: Iterable[float]) -> float:
     try:
         return math.fsum(values)

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import click
 
-from edge_mlops_monitor.cli.options import config_option, json_option
+from edge_mlops_monitor.cli.options import Within, config_option, json_option
 
 
 @click.command()
-@click.option(
-    "--seconds", type=click.FloatRange(5, 3600), default=45.0, show_default=True, help="How long it runs."
-)
+@click.option("--seconds", type=Within(5, 3600), default=45.0, show_default=True, help="How long it runs.")
 @click.option(
     "-o",
     "--output",

@@ -31,6 +31,17 @@ json_option = click.option(
 exit_code_option = click.option("--exit-code", is_flag=True, help="Exit with 3 where drift is found.")
 
 
+class Within(click.FloatRange):
+    """A number in a range; NaN is in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        found = float(super().convert(value, param, ctx))
+        if found != found:
+            self.fail(f"{found} is no number", param, ctx)
+        return found
+
+
 class Moment(MomentType):
     """A point in time: `2026-05-01`, `2026-05-01T12:00:00Z`, Unix seconds, or `90m` (ago)."""
 

@@ -10,7 +10,7 @@ import click
 from edge_mlops_monitor.cli.columns import column_options, selection
 from edge_mlops_monitor.cli.configurations import SET, compare_option, configurations
 from edge_mlops_monitor.cli.drift import DRIFT
-from edge_mlops_monitor.cli.options import config_option, exit_code_option, json_option, load
+from edge_mlops_monitor.cli.options import Within, config_option, exit_code_option, json_option, load
 from edge_mlops_monitor.cli.output import duration, number, print_json, rows, table, utc
 from edge_mlops_monitor.cli.performance import performance_told
 from edge_mlops_monitor.cli.progress import shares
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 @column_options
 @click.option(
     "--average-run-length",
-    type=click.FloatRange(min=1),
+    type=Within(1, 1e15),
     metavar="N",
     help="The budget as predictions between two false alarms of the whole device.",
 )
 @click.option(
     "--false-alarms-per-month",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Within(0, 100_000, min_open=True),
     metavar="N",
     help="The budget by the time in the data.",
 )

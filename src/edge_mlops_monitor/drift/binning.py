@@ -20,6 +20,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_mlops_monitor.features import is_missing
+
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
@@ -131,18 +133,6 @@ def label(value: Any) -> str | None:
     if abs(number) >= 1e15 and isinstance(value, (int, np.integer)):
         return str(value)  # a float would take many of them for one
     return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(number)
-
-
-def is_missing(value: Any) -> bool:
-    """None, NaN, and what else is not sure to equal itself: pandas' NA and NaT, a decimal's signalling NaN.
-
-    >>> is_missing(math.nan), is_missing("nan")
-    (True, False)
-    """
-    try:
-        return value is None or not bool(value == value)
-    except (TypeError, ArithmeticError):
-        return True
 
 
 def numbers(column: Sequence[Any] | NDArray[Any]) -> Floats:

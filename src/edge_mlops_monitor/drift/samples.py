@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mlops_monitor.drift.binning import is_missing, label, numbers
+from edge_mlops_monitor.drift.binning import label, numbers
 from edge_mlops_monitor.errors import DataError
+from edge_mlops_monitor.features import is_missing
 
 Floats: TypeAlias = NDArray[np.float64]
 Column: TypeAlias = list[Any] | NDArray[Any]

@@ -104,20 +104,21 @@ def _binary(known: Any, said: Any, table: Floats | None) -> dict[str, Interval]:
 
 
 def _macro(known: Codes, said: Codes, table: Floats | None, classes: int) -> dict[str, Interval]:
-    parts: dict[str, list[tuple[float | None, Floats]]] = {"precision": [], "recall": [], "f1": []}
-    if table is not None:
-        parts["roc_auc"] = []
+    names = ("precision", "recall", "f1", *(("roc_auc",) if table is not None else ()))
+    values: dict[str, list[float | None]] = {name: [] for name in names}
+    slopes = dict.fromkeys(names, np.zeros(len(known)))  # added up, since there may be thousands of classes
     for place in range(classes):
         truth, says = (known == place).astype(np.float64), (said == place).astype(np.float64)
         if not truth.any() and not says.any():
             continue
         hits = truth * says
-        parts["precision"].append(_share(hits, says))
-        parts["recall"].append(_share(hits, truth))
-        parts["f1"].append(_share(2 * hits, says + truth))
+        parts = [_share(hits, says), _share(hits, truth), _share(2 * hits, says + truth)]
         if table is not None:
-            parts["roc_auc"].append(_influence_of_auc(truth, says, table[:, place]))
-    return {name: _mean(found, len(known)) for name, found in parts.items()}
+            parts.append(_influence_of_auc(truth, says, table[:, place]))
+        for name, (value, slope) in zip(names, parts, strict=True):
+            values[name].append(value)
+            slopes[name] = slopes[name] + slope
+    return {name: _mean(values[name], slopes[name]) for name in names}
 
 
 def _share(above: Floats, below: Floats) -> tuple[float | None, Floats]:
@@ -142,12 +143,12 @@ def _influence_of_auc(truth: Floats, says: Floats, scores: Floats) -> tuple[floa
     )
 
 
-def _mean(found: list[tuple[float | None, Floats]], rows: int) -> Interval:
-    """The mean over the classes, with the normal interval."""
-    values = [value for value, _ in found if value is not None]
+def _mean(found: list[float | None], slopes: Floats) -> Interval:
+    """The mean over the classes, with the normal interval; `slopes` are the rows' influences, added up."""
+    values, rows = [value for value in found if value is not None], len(slopes)
     if len(values) < len(found) or not values:
         return dict(NOTHING)
-    influence = np.mean([slope for _, slope in found], axis=0)
+    influence = slopes / len(found)
     error = math.sqrt(float((influence**2).sum()) * rows / max(rows - 1, 1))
     value = sum(values) / len(values)
     return {"value": value, "lower": max(0.0, value - Z * error), "upper": min(1.0, value + Z * error)}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mlops_monitor.errors import DataError
+from edge_mlops_monitor.features import is_missing
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -27,7 +28,10 @@ def number_array(what: str, values: Any, dimensions: int = 1) -> Floats:
     """
     rows = values if hasattr(values, "__array__") else list(_sequence(what, values))
     try:
-        found = np.asarray(rows, dtype=np.float64)
+        if np.iscomplexobj(rows):
+            raise TypeError
+        with np.errstate(over="ignore"):  # of what is longer than a float
+            found = np.asarray(rows, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise DataError(
             f"{what} must be numbers in rows of equal length; convert texts to numbers first"
@@ -69,11 +73,11 @@ def is_nested(values: Any) -> bool:
 
 def label_list(what: str, values: Any) -> list[Any]:
     """The labels as plain values, None where one is missing."""
-    rows = values.tolist() if hasattr(values, "tolist") else list(_sequence(what, values))
+    rows = list(_sequence(what, values.tolist() if hasattr(values, "tolist") else values))
     for value in rows:
         if isinstance(value, (list, tuple, dict, set)):
             raise DataError(f"{what} must be one label for each prediction, not {type(value).__name__}s")
-    return [None if value is None or value != value else value for value in rows]
+    return [None if is_missing(value) else value for value in rows]
 
 
 def coded(what: str, labels: Sequence[Any], classes: Sequence[Any]) -> Codes:
