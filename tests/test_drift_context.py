@@ -211,6 +211,22 @@ def test_what_stands_still_at_night_only_is_not_stuck_there() -> None:
     assert all(0.98 < one.runs.repeat_share < 1 for one in device.references() if one.pairs is None)
 
 
+@pytest.mark.parametrize("learned", [False, True])
+def test_what_is_off_in_some_recipes_is_not_stuck_there_and_elsewhere_it_is(learned: bool) -> None:
+    rng = np.random.default_rng(9)
+    recipes = [f"r{one}" for one in rng.integers(0, 8, 500).tolist() for _ in range(20)]
+    off = np.array([one > "r2" for one in recipes])
+    data = {"inputs.recipe": recipes, "inputs.flow": np.where(off, 0.0, rng.gamma(2, size=len(off)))}
+    settings = Settings(
+        average_run_length=5000, context="recipe", learn_reference=3000, learn_reference_hours=0
+    )
+    device = Watcher(settings, None if learned else build(cut(data, 0, 3000), context="recipe"))
+    assert events(device, cut(data, 0 if learned else 3000)) == []
+    rest = {"inputs.recipe": ["r7"] * 1000 + ["r1"] * 100, "inputs.flow": [0.0] * 1000 + [1.25] * 100}
+    found = [one for one in events(device, rest, 10_000) if one.data["feature"] == "inputs.flow"]
+    assert [(one.type, one.data["value"]) for one in found] == [("stuck", 1.25)]
+
+
 def test_references_with_contexts_survive_the_file_and_lies_in_it_are_refused() -> None:
     references = by_hour(days(8, features=1))
     assert loads(dump(references)) == references

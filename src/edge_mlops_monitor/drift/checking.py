@@ -83,6 +83,10 @@ class Checking:
         self._all_numeric = bool(self._numeric.all())
         self._unseen = np.array([one.bins.size - 2 for one in references], dtype=np.int64)
         self.stuck = StuckCheck([one.runs for one in references])
+        self._stands: dict[str, NDArray[np.bool_]] = {}  # which features never change in a context
+        for feature, one in enumerate(references):
+            for name in (name for name, context in one.contexts.items() if context.stands):
+                self._stands.setdefault(name, np.zeros(len(names), dtype=bool))[feature] = True
         self.extremes = Extremes(
             np.array([-np.inf if one.least is None else one.least for one in known]),
             np.array([np.inf if one.most is None else one.most for one in known]),
@@ -205,11 +209,21 @@ class Checking:
     ) -> list[StuckChange]:
         if not self.stuck.checked:
             return []
-        shares = weights / batch.rows
-        withheld, changes = self.stuck.check(batch.values, batch.ts, batch.first_row, shares, copies)
+        shares, anew = weights / batch.rows, copies
+        if (standing := self._standing(batch)) is not None:
+            anew = standing if copies is None else standing | copies[:, None]
+        withheld, changes = self.stuck.check(batch.values, batch.ts, batch.first_row, shares, anew)
         if withheld is not None:
             batch.codes[whole(withheld)] = WITHHELD
         return changes
+
+    def _standing(self, batch: Batch) -> NDArray[np.bool_] | None:
+        """Which values (rows, features) are in a context in which they never change; None if none is."""
+        if batch.contexts is None or not self._stands:
+            return None
+        never = np.zeros(len(self.names), dtype=bool)
+        found = np.array([self._stands.get(name, never) for name in batch.contexts])
+        return np.repeat(found, batch.rows, axis=0) if found.any() else None
 
     def _wrong_types(self, batch: Batch, columns: Mapping[str, Any]) -> NDArray[np.bool_] | None:
         """Rows that hold a wrong type, which are withheld; None where there are none."""

@@ -39,6 +39,11 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     spread: float = 0.0
     visits: int = 0
 
+    @property
+    def stands(self) -> bool:
+        """Whether a number never changes in it."""
+        return bool(self.edges) and self.spread == 0 and self.edges[0] == self.edges[-1]
+
 
 def is_context(kind: str, feature: str) -> bool:
     """Whether a feature is itself what the others depend on."""

@@ -193,12 +193,34 @@ def _in_contexts(
     contexts, inner = contexts_of(labels, found.bins, np.array(found.counts), values, near, codes)
     tau, effective = _worth(inner, found.bins, segment, labels)
     tau = max(tau, design_effect(inner, found.bins.size, found.bins.ordered, cycles_of(labels), labels))
-    effective, known, at = min(effective, found.n / tau), enough(contexts, tau), rows_of(labels)
-    share = max((repeat_share_in(at[name], near, segment) for name in known), default=0.0)
-    runs = RunLengths(found.runs.longest, max(found.runs.repeat_share, share))
+    effective, known = min(effective, found.n / tau), enough(contexts, tau)
     return msgspec.structs.replace(
-        found, context=context, contexts=known, tau=tau, effective_rows=effective, runs=runs
+        found,
+        context=context,
+        contexts=known,
+        tau=tau,
+        effective_rows=effective,
+        runs=_runs_in(found.runs, known, rows_of(labels), near, segment),
     )
+
+
+def _runs_in(
+    runs: RunLengths,
+    contexts: Mapping[str, Context],
+    at: Mapping[str, NDArray[np.int64]],
+    values: NDArray[np.float64],
+    segment: int,
+) -> RunLengths:
+    """The runs beside contexts in which the value never changes; what repeats in a single one counts."""
+    if runs.repeat_share >= 1:
+        return runs
+    values = values.copy()
+    for name, one in contexts.items():
+        if one.stands:
+            values[at[name]] = math.nan
+    runs = run_lengths(values, segment)
+    shares = [repeat_share_in(at[name], values, segment) for name in contexts]
+    return RunLengths(runs.longest, max([runs.repeat_share, *shares]))
 
 
 def _texts(column: Column) -> NDArray[np.bool_]:

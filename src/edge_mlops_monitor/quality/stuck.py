@@ -119,9 +119,9 @@ def runs_of(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each row and column the length of the run of equal values that it is in, so far.
 
-    `last` and `length` are the row before and its runs; a row that is a copy of another as a whole begins
-    new ones. The second result is the row in which each
-    column's last run began, -1 where it began before.
+    `last` and `length` are the row before and its runs; `copies` begin new ones: rows that are copies of
+    others as a whole, or single values. The second result is the row in which each column's last run began,
+    -1 where it began before.
     """
     rows = len(values)
     equal = np.empty(values.shape, dtype=bool)
@@ -178,6 +178,8 @@ class StuckCheck:
         copies: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.bool_] | None, list[StuckChange]]:
         """Check rows (rows, features) that are `len(shares)` blocks, each with its budget a row.
+
+        What is among `copies` (rows, or values) begins a new run.
 
         None stands for no row withheld.
         """
