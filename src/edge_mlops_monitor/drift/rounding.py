@@ -32,10 +32,11 @@ def ends_of(numbers: Floats, rails: Sequence[float] = ()) -> Floats:
     [0.15625, 0.3046875, 1.0, 2.0]
     """
     ranks = np.linspace(0, len(numbers) - 1, FIRST).round().astype(np.int64)
-    distinct, times = np.unique(numbers, return_counts=True)
-    often = distinct[(times >= max(len(numbers) / OFTEN, 4)) | np.isin(_fewer_digits(distinct), rails)]
-    chosen = np.concatenate((np.sort(numbers)[ranks], often, numbers[numbers == 0]))
-    return _short(np.unique(chosen), often)
+    ordered, most = np.sort(numbers), int(max(len(numbers) / OFTEN, 4))
+    often = ordered[most - 1 :][ordered[most - 1 :] == ordered[: len(ordered) - most + 1]]
+    stay = [*_fewer_digits(often).tolist(), *rails, 0.0]
+    chosen = np.append(ordered[ranks], ordered[_among(ordered, stay)])
+    return _short(np.unique(chosen), stay)
 
 
 def rails_of(numbers: Floats) -> list[float]:
@@ -44,9 +45,8 @@ def rails_of(numbers: Floats) -> list[float]:
     >>> rails_of(np.array([0.0, 0.0, 1.0]))
     [0.0]
     """
-    numbers = _fewer_digits(numbers)
-    ends = (numbers.min(), numbers.max()) if len(numbers) else ()
-    return [float(end) for end in ends if np.count_nonzero(numbers == end) > 1]
+    numbers = np.sort(_fewer_digits(numbers))
+    return [float(ends[0]) for ends in (numbers[:2], numbers[:-3:-1]) if len(ends) > 1 and ends[0] == ends[1]]
 
 
 def rounded(values: Floats, blocks: NDArray[np.int64], ends: Floats, rails: Sequence[float] = ()) -> Floats:
@@ -66,8 +66,8 @@ def rounded(values: Floats, blocks: NDArray[np.int64], ends: Floats, rails: Sequ
     return (found.view(np.int64) | places).view(np.float64)
 
 
-def _short(low: Floats, often: Sequence[float] | Floats) -> Floats:
-    """For each of different numbers in order a short one below the next; zero and what is often stay.
+def _short(low: Floats, stay: Sequence[float]) -> Floats:
+    """For each of different numbers in order a short one below the next; zero and some others stay.
 
     The first is odd in its last digit and less than two of these above its number: what is further below is
     known to be of another cell.
@@ -79,8 +79,14 @@ def _short(low: Floats, often: Sequence[float] | Floats) -> Floats:
         odd = (np.ceil(low[0] * 4 / step[0]) // 2 * 2 + 1) * step[0] / 4
     found = np.where(shorter < high, shorter, np.where((low <= short) & (short < high), short, low))
     found[0] = odd if low[0] <= odd < high[0] else low[0]
-    stays = (low == 0) | np.isin(low, often) | np.isin(_fewer_digits(low), often)
-    return _fewer_digits(np.where(stays, low, found))
+    return _fewer_digits(np.where((low == 0) | _among(low, stay), low, found))
+
+
+def _among(numbers: Floats, some: Sequence[float]) -> NDArray[np.bool_]:
+    """Which numbers are some that are given without the last bits."""
+    if not some:
+        return np.zeros(len(numbers), dtype=bool)
+    return np.asarray((_fewer_digits(numbers)[:, None] == np.array(some)).any(axis=1))
 
 
 def _fewer_digits(numbers: Floats) -> Floats:
