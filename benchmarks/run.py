@@ -286,7 +286,8 @@ def write_tables(known: dict[str, Any]) -> None:
             ["| | measured | beside | goal |", "| --- | --- | --- | --- |", *map(short, chosen)]
         )
         missed = [row for found in ordered.values() for row in found["figures"] if row["met"] is False]
-        told = f"{len(missed)} of all goals are not met" if missed else "All goals are met"
+        told = f"{len(missed)} of all goals {'is' if len(missed) == 1 else 'are'} not met"
+        told = told if missed else "All goals are met"
         cores = ordered[README[0][0]]["machine"]["cores"]
         dates = sorted(ordered[name]["date"][:10] for name, _ in README if name in ordered)
         replace(

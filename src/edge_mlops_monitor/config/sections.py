@@ -216,7 +216,8 @@ class DriftDetection(Section, frozen=True, kw_only=True):
         Meta(
             ge=20,
             le=1_000_000,
-            description="Predictions from which a missing reference is learned, for each model and source.",
+            description="Predictions from which a missing reference is learned, for each model and source. "
+            "All of them are kept meanwhile, in 8 bytes a feature each, where these are more than 1000.",
         ),
     ] = 1000
     learn_reference_hours: Annotated[

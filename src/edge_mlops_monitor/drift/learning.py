@@ -209,10 +209,10 @@ def learning_hours(settings: Settings) -> float:
 
 def begin(names: list[str], ts: float, settings: Settings, *, joint: bool = False) -> Learning:
     """Begin to learn features, at `ts`."""
-    rows, by_hour = learning_rows(settings), settings.context == HOUR_OF_DAY
-    kept = 24 * KEPT_BY_HOUR if by_hour else KEPT_ROWS
-    by_hour = by_hour and settings.algorithm != "ks_test"  # which wants raw values
-    return Learning(names, ts, rows, max(rows, kept) // BLOCK_ROWS, joint, by_hour)
+    # A ks_test wants raw values, and does not ask for the hour.
+    by_hour = settings.context == HOUR_OF_DAY and settings.algorithm != "ks_test"
+    kept = max(settings.learn_reference, 24 * KEPT_BY_HOUR if by_hour else KEPT_ROWS)
+    return Learning(names, ts, learning_rows(settings), kept // BLOCK_ROWS, joint, by_hour)
 
 
 def _rank(block: int) -> int:
