@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,38 @@ def test_features_that_are_not_fine_are_named_with_the_reason(store, capsys):
     assert "in alarm (spike) since" in out
     assert "(acknowledged)" in out
     assert "and 15 more" in out
+
+
+def test_a_name_from_the_data_commands_no_terminal(store):
+    """Neither by its colours or its title, nor by a line of its own."""
+    hostile = "inputs.a\x1b]0;title\x07\x1b[31m\nlost      everything\x9b2J\u202e"
+    feature = {"model": hostile, "model_version": None, "source": None, "feature": hostile, "state": "stuck"}
+    with store.transaction() as tx:
+        tx.put("features", json.dumps([feature]).encode())
+        tx.event("drift", "alarm", f"{hostile} is stuck")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "edge_mlops_monitor", "status", "--config", "c.yaml"]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs) as program:
+        os.close(theirs)
+        shown = drained(ours)
+    assert program.returncode == 0
+    text = shown.decode()
+    assert "inputs.a" in text
+    assert "is stuck" in text
+    assert not [one for one in text if one not in "\r\n" and not one.isprintable()]
+    assert not [line for line in text.splitlines() if line.startswith("lost") and "everything" in line]
+
+
+def drained(terminal: int) -> bytes:
+    """All that is written to a terminal until nobody has it open any more."""
+    found = b""
+    try:
+        while part := os.read(terminal, 65536):
+            found += part
+    except OSError:  # how Linux says the same
+        pass
+    os.close(terminal)
+    return found
 
 
 def test_without_a_database_it_says_so_and_creates_none(capsys, tmp_path):

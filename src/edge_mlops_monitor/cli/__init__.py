@@ -14,6 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. What is wrong is one sentence on standard error."""
     from edge_mlops_monitor.cli.application import application
     from edge_mlops_monitor.cli.mistakes import explained
+    from edge_mlops_monitor.cli.output import plain
 
     try:
         found = application.main(args=arguments, prog_name="edge-mlops-monitor", standalone_mode=False)
@@ -29,5 +30,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("EDGE_MLOPS_MONITOR_TRACEBACK"):
             raise
         sentence, status = explained(error)
-        print(f"edge-mlops-monitor: {sentence}", file=sys.stderr)
+        print(plain(f"edge-mlops-monitor: {sentence}"), file=sys.stderr)
         return status

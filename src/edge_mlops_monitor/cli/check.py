@@ -9,7 +9,7 @@ import click
 from edge_mlops_monitor.cli.findings import Finding, machine_findings
 from edge_mlops_monitor.cli.mistakes import FAILED, WRONG_USAGE
 from edge_mlops_monitor.cli.options import config_option, json_option, load, where
-from edge_mlops_monitor.cli.output import print_json, rows
+from edge_mlops_monitor.cli.output import plain, print_json, rows, say
 from edge_mlops_monitor.errors import ConfigError
 
 MARKS = {
@@ -56,11 +56,11 @@ def _show(findings: list[Finding], path: Path | None, as_json: bool, status: int
     for finding in findings:
         mark, colour = MARKS[finding.status]
         text = f"{finding.subject}: {finding.message}"
-        lines = rows([(mark.ljust(4), text)]).splitlines()
+        lines = plain(rows([(mark.ljust(4), text)])).split("\n")
         click.echo(click.style(lines[0][:4], fg=colour) + "\n".join([lines[0][4:], *lines[1:]]))
         if finding.remedy:
-            click.echo(rows([("", f"-> {finding.remedy}")], indent=4))
-    click.echo("\n" + _summary(findings))
+            say(rows([("", f"-> {finding.remedy}")], indent=4))
+    say("\n" + _summary(findings))
 
 
 def _summary(findings: list[Finding]) -> str:

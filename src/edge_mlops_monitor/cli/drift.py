@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_mlops_monitor.cli.options import config_option, exit_code_option, json_option, load, open_store
-from edge_mlops_monitor.cli.output import feature_name, print_json
+from edge_mlops_monitor.cli.output import feature_name, print_json, say
 
 if TYPE_CHECKING:
     from edge_mlops_monitor.records import DriftResult
@@ -35,7 +35,7 @@ def drift(config_path: Path | None, as_json: bool, exit_code: bool) -> int:
     if as_json:
         print_json({"drift": drifted, "results": [result.to_dict() for result in results]})
     else:
-        click.echo(_table(results) if results else _nothing())
+        say(_table(results) if results else _nothing())
     return DRIFT if exit_code and drifted else 0
 
 

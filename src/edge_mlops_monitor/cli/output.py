@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 import time
@@ -10,11 +11,27 @@ from typing import Any
 import click
 import msgspec
 
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
 
 def print_json(answer: Any) -> None:
     """One JSON value and a line end; floats that JSON does not have become null."""
     text = msgspec.json.format(msgspec.json.encode(answer, enc_hook=str), indent=2)
     click.echo(text.decode())
+
+
+def say(text: str) -> None:
+    """Print text and a line end, without what would command a terminal: names come from anywhere."""
+    click.echo(plain(text))
+
+
+def plain(text: str) -> str:
+    r"""Text with another character for each control character but line ends, and for turns of direction.
+
+    >>> plain("a\x1b[31mb\n") == "a\ufffd[31mb\n"
+    True
+    """
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def width() -> int:
@@ -120,6 +137,6 @@ def feature_name(*parts: str | None, most: int = 40) -> str:
     >>> feature_name("detector", None, "camera-3", "inputs.a")
     'detector camera-3 inputs.a'
     """
-    name = " ".join(part for part in parts if part)
+    name = " ".join(" ".join(part.split()) for part in parts if part)
     half = (most - 3) // 2
     return name if len(name) <= most else f"{name[:half]}...{name[-(most - 3 - half) :]}"

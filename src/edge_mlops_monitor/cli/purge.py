@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edge_mlops_monitor.cli.options import Moment, config_option, json_option, load, open_store
-from edge_mlops_monitor.cli.output import number, print_json
+from edge_mlops_monitor.cli.output import number, print_json, say
 
 
 @click.command()
@@ -37,4 +37,4 @@ def purge(before: float | None, prediction_id: str | None, config_path: Path | N
         print_json({"erased": erased})
     else:
         what = ", ".join(f"{number(count)} {kind}" for kind, count in erased.items() if count)
-        click.echo(f"erased {what}" if what else "there was nothing to erase")
+        say(f"erased {what}" if what else "there was nothing to erase")

@@ -9,7 +9,7 @@ import click
 
 from edge_mlops_monitor.cli.columns import column_options, selection
 from edge_mlops_monitor.cli.options import config_option, json_option
-from edge_mlops_monitor.cli.output import feature_name, number, print_json
+from edge_mlops_monitor.cli.output import feature_name, number, print_json, say
 from edge_mlops_monitor.cli.progress import shares
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def build(
         part.unlink(missing_ok=True)
     _show(features, as_json, {"path": str(output)})
     if not as_json:
-        click.echo(f"wrote {output}")
+        say(f"wrote {output}")
 
 
 @reference.command()
@@ -78,7 +78,7 @@ def _show(features: list[FeatureReference], as_json: bool, about: dict[str, Any]
         joint = [_joint_summary(feature) for feature in features if feature.pairs is not None]
         print_json({**about, "features": alone, "joint": joint})
     else:
-        click.echo(_table(features))
+        say(_table(features))
 
 
 def _stream(feature: FeatureReference) -> dict[str, Any]:

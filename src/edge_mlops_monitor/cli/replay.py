@@ -11,7 +11,7 @@ from edge_mlops_monitor.cli.columns import column_options, selection
 from edge_mlops_monitor.cli.configurations import SET, compare_option, configurations
 from edge_mlops_monitor.cli.drift import DRIFT
 from edge_mlops_monitor.cli.options import Within, config_option, exit_code_option, json_option, load
-from edge_mlops_monitor.cli.output import duration, number, print_json, rows, table, utc
+from edge_mlops_monitor.cli.output import duration, number, print_json, rows, say, table, utc
 from edge_mlops_monitor.cli.performance import performance_told
 from edge_mlops_monitor.cli.progress import shares
 from edge_mlops_monitor.cli.recommended import recommended
@@ -96,7 +96,7 @@ def replay(
     if as_json:
         print_json(_plain(found))
     else:
-        click.echo(_told(found))
+        say(_told(found))
     return DRIFT if exit_code and found[SET].alarms else 0
 
 

@@ -11,7 +11,7 @@ import click
 
 from edge_mlops_monitor.cli.mistakes import FAILED
 from edge_mlops_monitor.cli.options import config_option, json_option, load, open_store
-from edge_mlops_monitor.cli.output import clock_time, duration, feature_name, number, print_json, rows
+from edge_mlops_monitor.cli.output import clock_time, duration, feature_name, number, print_json, rows, say
 from edge_mlops_monitor.cli.performance import performance_told
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def status(config_path: Path | None, as_json: bool) -> int:
     if as_json:
         print_json(state)
     else:
-        click.echo(_drawn(state, config, time.time()))
+        say(_drawn(state, config, time.time()))
     return 0 if exists else FAILED
 
 

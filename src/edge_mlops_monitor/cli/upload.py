@@ -10,7 +10,7 @@ import click
 
 from edge_mlops_monitor.cli.mistakes import FAILED
 from edge_mlops_monitor.cli.options import config_option, json_option, load, open_store
-from edge_mlops_monitor.cli.output import number, print_json
+from edge_mlops_monitor.cli.output import number, print_json, say
 from edge_mlops_monitor.cli.progress import Advance, progress
 
 
@@ -39,7 +39,7 @@ def upload(config_path: Path | None, as_json: bool) -> int:
     if as_json:
         print_json(answer)
     else:
-        click.echo(_told(answer))
+        say(_told(answer))
     return FAILED if answer.get("pending") or answer.get("errors") else 0
 
 
