@@ -107,7 +107,7 @@ class Recorder:
         self._waiters: deque[Waiter] = deque()
         self._given: deque[str] = deque()  # ids that may stand in the store already
         self._given_before: set[str] = set()  # the same of the write before, whose rows may come only now
-        self._in_hand: tuple[list[Any], ...] = ()  # what is being written
+        self._in_hand: tuple[list[bytes], list[Record]] = [], []  # what is being written
         self._write_lock = threading.Lock()
         self.halves = Halves(self._clock, self._max_bytes // 4)
         self.dropped: Counter[str] = Counter()  # not yet counted in the store
@@ -297,20 +297,22 @@ class Recorder:
         self.write()
 
     def _write(self, *, halves_too: bool) -> bool:
-        rows = _taken(self._buffer)
-        others = _taken(self._others)
-        given = set(_taken(self._given))  # after the rows: an id is noted before its row is
+        rows, others = self._in_hand = [], []
+        _move(self._buffer, rows)
+        _move(self._others, others)
+        noted: list[str] = []
+        _move(self._given, noted)  # after the rows: an id is noted before its row is
+        given = set(noted)
         self._hot.recount()
         halves = self.halves.due(everything=halves_too)
         counts, self.dropped = self.dropped, Counter()
         if not (rows or others or halves or counts):
             return True
         alone = [half.row(id, self._snapshot.encode) for id, half in halves]
-        self._in_hand = rows, others
         try:
             self._commit(rows, alone, others, counts, given | self._given_before)
         except Exception as error:  # nothing of what was logged is lost for it, whatever it is
-            self.last_error, self._in_hand = str(error), ()
+            self.last_error = str(error)
             self._take_back(rows, others, counts)
             self._given_before |= given
             return False
@@ -345,6 +347,7 @@ class Recorder:
         """What could not be stored waits in the buffer again, within its bound."""
         self._buffer.extendleft(reversed(rows))
         self._others.extendleft(reversed(others))
+        self._in_hand = [], []
         self.dropped.update(counts)
         self._drop_oldest_others()
         self._drop_oldest(self._hot.recount())
@@ -366,14 +369,13 @@ class Recorder:
 
     @property
     def buffered(self) -> int:
-        """Predictions that are not in the store yet."""
-        return len(self._buffer)
+        """Predictions that are not in the store yet, with those that are being written."""
+        return len(self._buffer) + len(self._in_hand[0])
 
     @property
     def unstored(self) -> int:
         """Records of all kinds that are not in the store yet, with those that are being written."""
-        waiting = len(self._buffer) + len(self._others) + self.halves.unstored
-        return waiting + sum(map(len, self._in_hand))
+        return self.buffered + len(self._others) + len(self._in_hand[1]) + self.halves.unstored
 
     def after_fork(self) -> None:
         """In the child: nothing of the parent's; the first call that logs starts the threads again."""
@@ -387,12 +389,10 @@ class Recorder:
             self._on_first_use_after_fork()
 
 
-def _taken(buffer: deque[Any]) -> list[Any]:
-    """Everything that is in the buffer now, removed from it."""
-    taken: list[Any] = []
+def _move(buffer: deque[Any], to: list[Any]) -> None:
+    """Move everything that is in the buffer now."""
     try:
         for _ in range(len(buffer)):
-            taken.append(buffer.popleft())
+            to.append(buffer.popleft())
     except IndexError:  # a caller at the bound dropped the last of them meanwhile
         pass
-    return taken
